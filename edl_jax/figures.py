@@ -1,0 +1,123 @@
+"""Figures of a run, drawn from its metrics and its artifact. Colours are safe for colour-blind readers."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import loss
+from edl_jax.synthetic import MixtureConfig, draw_predictions
+
+# Okabe and Ito's palette.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+_CLASSES = 10
+# As many as calibration draws, which has compiled this size already.
+_HISTOGRAM_SAMPLE = (1 << 18) // 10
+
+
+def pretrain_figures(
+    folder: Path, rows: Sequence[Mapping[str, Any]], artifact: loss.Artifact, mixture: MixtureConfig
+) -> None:
+    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    convergence(folder / "convergence.png", rows)
+    loss_shape(folder / "loss_shape.png", artifact)
+    gradient_profile(folder / "gradient_profile.png", artifact)
+    mixture_histogram(folder / "mixture.png", mixture)
+
+
+def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw fitness and ranking accuracy against generations."""
+    generation = [row["generation"] for row in rows]
+    with _axes(path, columns=2) as (left, right):
+        left.plot(generation, _column(rows, "fitness_mean"), color=ORANGE, lw=0.8, alpha=0.7, label="population mean")
+        left.plot(generation, _column(rows, "fitness_best"), color=BLUE, label="best, held-out batch")
+        left.set(xlabel="generation", ylabel="fitness (lower is better)", title="Fitness")
+        left.legend()
+        # Half an error in the batch is the best that can be told from none.
+        errors = np.maximum(1.0 - _column(rows, "ranking_accuracy"), 1e-4)
+        right.semilogy(generation, 100.0 * errors, color=BLUE)
+        right.axhline(1.0, color=GREY, lw=0.8, ls=":")
+        right.annotate("99 % accuracy", (generation[-1], 1.0), ha="right", va="bottom", color=GREY, fontsize=8)
+        right.set(xlabel="generation", ylabel="held-out pairs misordered (%)", title="Ranking error")
+
+
+def loss_shape(path: Path, artifact: loss.Artifact) -> None:
+    """Draw the loss against p_t beside cross-entropy, the rest spread equally over 9 classes."""
+    p = np.concatenate([np.geomspace(1e-5, 0.02, 120), np.linspace(0.02, 1.0 - 1e-5, 300)])
+    log_p = _spread(p)
+    labels = jnp.zeros(len(p), jnp.int32)
+    learned = loss.learned_loss(artifact)(log_p, labels)
+    reference = -log_p[:, 0]
+    with _axes(path, columns=2) as (left, right):
+        for axis in (left, right):
+            axis.plot(p, reference, color=ORANGE, ls="--", label="cross-entropy")
+            axis.plot(p, learned, color=BLUE, label="learned")
+            axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss")
+            axis.legend()
+        left.set(title="Loss", ylim=(-0.2, 6.0))
+        right.set(title="Loss, logarithmic $p_t$", xscale="log")
+
+
+def gradient_profile(path: Path, artifact: loss.Artifact) -> None:
+    """Draw the slope with respect to the true class's logit beside cross-entropy's."""
+    gap = np.linspace(-15.0, 12.0, 400)
+    logits = jnp.asarray(np.column_stack([gap, *[np.zeros_like(gap)] * (_CLASSES - 1)]).astype(np.float32))
+    labels = jnp.zeros(len(gap), jnp.int32)
+
+    def slope(function: loss.Loss) -> np.ndarray:
+        return np.asarray(jax.jit(jax.grad(lambda z: jnp.sum(function(z, labels))))(logits))[:, 0]
+
+    with _axes(path) as (axis,):
+        axis.axhline(0.0, color=GREY, lw=0.8)
+        axis.plot(gap, -slope(loss.cross_entropy), color=ORANGE, ls="--", label="cross-entropy")
+        axis.plot(gap, -slope(loss.learned_loss(artifact)), color=BLUE, label="learned")
+        axis.set(
+            xlabel="logit of the true class minus the (equal) others, 10 classes",
+            ylabel="pull on the true class's logit",
+            title="Gradient profile",
+        )
+        axis.legend()
+
+
+def mixture_histogram(path: Path, mixture: MixtureConfig) -> None:
+    """Draw the sampled distribution of p_t, linear and logarithmic, for 10 classes."""
+    labels, log_p = (np.asarray(x) for x in draw_predictions(jax.random.key(0), mixture, _CLASSES, _HISTOGRAM_SAMPLE))
+    log_p_t = log_p[np.arange(len(labels)), labels]
+    with _axes(path, columns=2) as (left, right):
+        left.hist(np.exp(log_p_t), bins=50, range=(0.0, 1.0), density=True, color=BLUE)
+        left.set(xlabel="$p_t$", ylabel="density", title="Mixture")
+        low = max(mixture.log_p_min, float(np.quantile(log_p_t, 0.001)))
+        right.hist(log_p_t, bins=50, range=(low, 0.0), density=True, color=GREEN)
+        right.set(xlabel="ln $p_t$", ylabel="density", title="Mixture, logarithmic $p_t$")
+
+
+def _spread(p: np.ndarray) -> jax.Array:
+    """Return log-probabilities `[N, 10]` with p_t = p for class 0 and the rest shared equally."""
+    rest = np.log1p(-p) - np.log(_CLASSES - 1)
+    return jnp.asarray(np.column_stack([np.log(p), *[rest] * (_CLASSES - 1)]).astype(np.float32))
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
+
+
+@contextlib.contextmanager
+def _axes(path: Path, columns: int = 1) -> Iterator[tuple[Any, ...]]:
+    """Yield axes of a new figure and write it to `path`."""
+    # Figure without pyplot: no global state, no display, no figure left open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * columns, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = tuple(figure.subplots(1, columns, squeeze=False)[0])
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    yield axes
+    figure.savefig(path, dpi=140)

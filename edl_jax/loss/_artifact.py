@@ -1,0 +1,147 @@
+"""Artifacts on disk: one safetensors file, tensors plus JSON metadata; nothing is ever unpickled."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from edl_jax.errors import UserError
+from edl_jax.loss import _network
+from edl_jax.loss._learned import Artifact, Calibration
+from edl_jax.loss._network import NetworkConfig
+
+FORMAT = "edl_jax.loss"
+FORMAT_VERSION = 1
+_HINT = "make it again with `python run.py pretrain`"
+
+
+def to_bytes(artifact: Artifact) -> bytes:
+    """Return the artifact as the content of a safetensors file."""
+    tensors = {
+        "params/" + "/".join(path): np.asarray(leaf, np.float32) for path, leaf in flatten_dict(artifact.params).items()
+    }
+    c = artifact.calibration
+    header = {
+        "network": {
+            "kind": artifact.network.kind,
+            "hidden": list(artifact.network.hidden),
+            "activation": artifact.network.activation,
+        },
+        "calibration": {
+            "num_classes": list(c.num_classes),
+            "scale": list(c.scale),
+            "shift": list(c.shift),
+            "tail_log_p": c.tail_log_p,
+            "tail_slope": c.tail_slope,
+        },
+        "num_classes": artifact.num_classes,
+        "metadata": dict(artifact.metadata),
+    }
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "loss": json.dumps(header)}
+    return safetensors_bytes(tensors, metadata=metadata)
+
+
+def save(artifact: Artifact, path: str | os.PathLike[str]) -> None:
+    """Write the artifact to `path`, atomically.
+
+    Raises:
+      UserError: its parameters do not fit its network or are not finite.
+      OSError: the file cannot be written; an older file at `path` is left as it was.
+    """
+    path = Path(path)
+    _check(artifact, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(to_bytes(artifact))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str]) -> Artifact:
+    """Return the artifact stored at `path`.
+
+    Raises:
+      UserError: missing, truncated or damaged file, another format version, parameters that do not fit the
+        network or are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no loss artifact at {path}: check the path, or {_HINT}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is truncated or no safetensors file ({error}): {_HINT}") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is a safetensors file but no loss artifact of edl_jax: {_HINT}")
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise UserError(
+            f"{path} has format version {version}, expected {FORMAT_VERSION}: "
+            "use the release of edl-jax that wrote it, or " + _HINT
+        )
+    try:
+        artifact = _from_parts(json.loads(metadata["loss"]), tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} has damaged metadata ({type(error).__name__}: {error}): {_HINT}") from error
+    _check(artifact, path)
+    return artifact
+
+
+def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Artifact:
+    network, calibration = header["network"], header["calibration"]
+    flat = {tuple(name.split("/")[1:]): tensor for name, tensor in tensors.items()}
+    return Artifact(
+        network=NetworkConfig(kind=network["kind"], hidden=tuple(network["hidden"]), activation=network["activation"]),
+        params=unflatten_dict(flat),
+        calibration=Calibration(
+            num_classes=tuple(calibration["num_classes"]),
+            scale=tuple(calibration["scale"]),
+            shift=tuple(calibration["shift"]),
+            tail_log_p=float(calibration["tail_log_p"]),
+            tail_slope=float(calibration["tail_slope"]),
+        ),
+        num_classes=header["num_classes"],
+        metadata=header["metadata"],
+    )
+
+
+def _check(artifact: Artifact, path: Path) -> None:
+    """Raise `UserError` unless parameters and calibration are complete, of the right shapes and finite."""
+    expected = jax.eval_shape(lambda: _network.init(jax.random.key(0), artifact.network))
+    want, have = _shapes(expected), _shapes(artifact.params)
+    if want != have:
+        wrong = sorted(name for name in {*want, *have} if want.get(name) != have.get(name))
+        name = wrong[0]
+        raise UserError(
+            f"{path}: tensor {name} has shape {have.get(name)}, expected {want.get(name)} for this network: {_HINT}"
+        )
+    for name, leaf in flatten_dict(artifact.params).items():
+        if not np.all(np.isfinite(np.asarray(leaf))):
+            raise UserError(f"{path}: tensor {'/'.join(name)} holds NaN or infinity: {_HINT}")
+    c = artifact.calibration
+    knots = np.asarray([c.num_classes, c.scale, c.shift], float)
+    usable = (
+        knots.ndim == 2
+        and knots.size > 0
+        and np.all(np.isfinite(knots))
+        and np.all(np.diff(knots[0]) > 0)
+        and np.all(knots[:2] > 0)
+        and np.isfinite(c.tail_log_p)
+        and np.isfinite(c.tail_slope)
+    )
+    if not usable:
+        raise UserError(f"{path}: the calibration is not finite, not positive or incomplete: {_HINT}")
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    leaves: dict[tuple[str, ...], Any] = dict(flatten_dict(params))
+    return {"/".join(name): tuple(leaf.shape) for name, leaf in leaves.items()}

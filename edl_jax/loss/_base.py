@@ -1,0 +1,124 @@
+"""The loss contract, and what every loss does first: axes, masks, labels, log-probabilities."""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class Loss(Protocol):
+    """A loss over logits, one value per example, never reduced.
+
+    Args:
+      logits: float `[..., C]` (class dimension at `axis`), float32, bfloat16 or float16.
+      labels: integer classes `[...]`, or probabilities `[..., C]` laid out as `logits`.
+      axis: the class dimension.
+      where: boolean mask. Shaped as `logits` it says which classes exist (a logit of `-inf` says the same);
+        shaped as `logits` without `axis` it says which examples count (the others give 0).
+
+    Returns:
+      Values `[...]` in the dtype of `logits`; computed in at least float32.
+
+    Raises:
+      TypeError: logits are not floating point.
+      ValueError: labels or `where` do not fit the shape of the logits.
+    """
+
+    def __call__(
+        self, logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
+    ) -> jax.Array: ...
+
+
+class Targets(NamedTuple):
+    """Inputs in one layout.
+
+    Attributes:
+      log_p: `[..., C]` log-probabilities, float32 or wider; exactly `-inf` where a class is absent.
+      present: `[..., C]` bool, the classes that exist.
+      y: `[..., C]` label probabilities, or None when labels are integers.
+      classes: `[...]` int32 classes, or None when labels are probabilities.
+      counts: `[...]` bool, the examples that count.
+      dtype: dtype of the result.
+    """
+
+    log_p: jax.Array
+    present: jax.Array
+    y: jax.Array | None
+    classes: jax.Array | None
+    counts: jax.Array
+    dtype: jnp.dtype
+
+    @property
+    def one_hot(self) -> jax.Array:
+        """Return the label probabilities `[..., C]` whichever form the labels have."""
+        if self.y is not None:
+            return self.y
+        assert self.classes is not None
+        return jax.nn.one_hot(self.classes, self.log_p.shape[-1], dtype=self.log_p.dtype)
+
+    @property
+    def is_true(self) -> jax.Array:
+        """Return `[..., C]` bool, the true class of integer labels."""
+        assert self.classes is not None
+        return self.classes[..., None] == _class_index(self.log_p)
+
+    def finish(self, values: jax.Array) -> jax.Array:
+        """Return `values` `[...]` with the examples that do not count as 0, in the result's dtype."""
+        return jnp.where(self.counts, values, 0.0).astype(self.dtype)
+
+
+def targets(logits: ArrayLike, labels: ArrayLike, axis: int, where: ArrayLike | None) -> Targets:
+    """Bring the arguments of a loss into one layout: class dimension last, absent classes at `-inf`.
+
+    Raises:
+      TypeError, ValueError: as `Loss` says.
+    """
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"logits have dtype {logits.dtype}, expected a floating-point dtype")
+    dtype = logits.dtype
+    logits = jnp.moveaxis(logits, axis, -1).astype(jnp.promote_types(dtype, jnp.float32))
+    batch = logits.shape[:-1]
+    soft = labels.ndim == logits.ndim
+    if soft:
+        labels = jnp.moveaxis(labels, axis, -1)
+    if labels.shape != (logits.shape if soft else batch):
+        raise ValueError(
+            f"labels have shape {labels.shape}, expected {batch} (classes) or {logits.shape} "
+            "(probabilities) for these logits (class dimension last)"
+        )
+    if not soft and not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels without a class dimension have dtype {labels.dtype}, expected integers")
+    present, counts = _masks(logits, where, axis)
+    # An example without classes would make log_softmax return NaN: give it harmless logits.
+    logits = jnp.where(present & counts[..., None], logits, jnp.where(counts[..., None], -jnp.inf, 0.0))
+    return Targets(
+        log_p=jax.nn.log_softmax(logits, axis=-1),
+        present=present,
+        y=labels.astype(logits.dtype) if soft else None,
+        classes=None if soft else labels.astype(jnp.int32),
+        counts=counts,
+        dtype=dtype,
+    )
+
+
+def _masks(logits: jax.Array, where: ArrayLike | None, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Return (present `[..., C]`, counts `[...]`) from `-inf` logits and `where`."""
+    batch = logits.shape[:-1]
+    present = logits != -jnp.inf  # not `>`: a NaN must stay visible
+    counts = jnp.ones(batch, bool)
+    if where is None:
+        return present, counts
+    where = jnp.asarray(where, bool)
+    if where.shape == batch:
+        return present, where
+    if where.ndim != logits.ndim:
+        raise ValueError(f"where has shape {where.shape}, expected that of the logits or {batch}")
+    where = jnp.broadcast_to(jnp.moveaxis(where, axis, -1), logits.shape)
+    return present & where, jnp.any(where, axis=-1)
+
+
+def _class_index(x: jax.Array) -> jax.Array:
+    """Return `[..., C]` int32: the index of each class."""
+    return jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)

@@ -1,0 +1,95 @@
+"""Losses by name or path."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from edl_jax.errors import UserError, closest, unknown
+from edl_jax.loss._artifact import read
+from edl_jax.loss._base import Loss
+from edl_jax.loss._classic import brier, cross_entropy, label_smoothing
+from edl_jax.loss._learned import Artifact, learned_loss
+
+_CLASSIC: dict[str, Callable[..., Any]] = {
+    "brier": brier,
+    "cross_entropy": cross_entropy,
+    "label_smoothing": label_smoothing,
+}
+_SUFFIX = ".safetensors"
+
+
+def names() -> list[str]:
+    """Return the names that `get` knows: the classic losses and the shipped priors."""
+    return sorted([*_CLASSIC, *_priors()])
+
+
+def get(name: str, **hyper_parameters: Any) -> Loss:
+    """Return the loss of a name, or of an artifact's path.
+
+    Args:
+      name: one of `names()`, or the path of a `.safetensors` artifact.
+      **hyper_parameters: keyword-only hyper-parameters of that loss, e.g. `alpha` of label_smoothing.
+
+    Returns:
+      A function `f(logits, labels, *, axis=-1, where=None)`: see `Loss`.
+
+    Raises:
+      UserError: unknown name or hyper-parameter (closest listed), or an artifact that cannot be used.
+    """
+    if name in _CLASSIC:
+        function = _CLASSIC[name]
+        signature = inspect.signature(function).parameters.values()
+        known = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in ("axis", "where")]
+        for parameter in hyper_parameters:
+            if parameter not in known:
+                hint = closest(parameter, known) if known else "it has none"
+                raise UserError(f"unknown hyper-parameter {parameter!r} of loss {name}: {hint}")
+        return cast(Loss, functools.partial(function, **hyper_parameters) if hyper_parameters else function)
+    if name not in _priors() and not _is_path(name):
+        raise unknown("loss", name, [*names(), "PATH.safetensors"])
+    if hyper_parameters:
+        raise UserError(f"loss {name} is learned and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
+    return load(name)
+
+
+def load(path: str | os.PathLike[str]) -> Loss:
+    """Return the loss stored at `path` (or the shipped prior of that name).
+
+    Raises:
+      UserError: the artifact is missing, damaged, of another version or not finite.
+    """
+    return learned_loss(load_artifact(path))
+
+
+def load_artifact(path: str | os.PathLike[str]) -> Artifact:
+    """Return the artifact stored at `path` (or the shipped prior of that name), with its metadata.
+
+    Raises:
+      UserError: as `load`.
+    """
+    name = os.fspath(path)
+    if name in _priors():
+        return _shipped(name)
+    return read(name)
+
+
+@functools.cache
+def _shipped(name: str) -> Artifact:
+    with resources.as_file(resources.files("edl_jax.loss") / "priors" / f"{name}{_SUFFIX}") as path:
+        return read(path)
+
+
+@functools.cache
+def _priors() -> tuple[str, ...]:
+    folder = resources.files("edl_jax.loss") / "priors"
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(_SUFFIX)))
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(_SUFFIX) or os.sep in name

@@ -1,0 +1,265 @@
+"""Run directories: config, metrics, checkpoints and results as plain files, resumable at any moment.
+
+    config.json        command and resolved config; written first
+    environment.json   versions, device, git revision, command line, wall seconds
+    metrics.jsonl      one JSON object a line
+    checkpoints/       orbax
+    result.json        written last, atomically
+
+Nothing here is ever unpickled. Every write that replaces a file is atomic.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from edl_jax.config import differences, to_dict
+from edl_jax.errors import UserError
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; non-finite numbers become null."""
+    text = json.dumps(_plain(value), indent=2, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for name in ("edl-jax", *_PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@dataclasses.dataclass
+class Run:
+    """One run directory.
+
+    Attributes:
+      path: the directory.
+      resumed: whether it holds an earlier, unfinished run of the same config.
+    """
+
+    path: Path
+    resumed: bool
+    _environment: dict[str, Any]
+    _start: float = dataclasses.field(default_factory=time.perf_counter)
+    _manager: ocp.CheckpointManager | None = None
+
+    @classmethod
+    def open(
+        cls,
+        command: str,
+        config: Any,
+        *,
+        out: str | Path | None,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> "Run":
+        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it.
+
+        Raises:
+          UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
+            to resume, or its config differs.
+        """
+        if resume and overwrite:
+            raise UserError("--resume and --overwrite contradict each other: give one of them")
+        if resume and out is None:
+            raise UserError("--resume needs the run directory: give it with --out DIR")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        path = Path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
+        path = path.expanduser().absolute()
+        record = {"command": command, "config": to_dict(config)}
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file, expected a run directory: give another --out")
+        occupied = path.is_dir() and any(path.iterdir())
+        if resume:
+            if not path.is_dir():
+                raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
+            _check_same(path, record)
+        elif occupied and overwrite:
+            if not (path / "config.json").is_file():
+                raise UserError(f"{path} is no run directory (it has no config.json): refusing to overwrite it")
+            shutil.rmtree(path)
+        elif occupied:
+            raise UserError(f"{path} exists: give --resume to continue it, --overwrite to replace it, or another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "config.json", record)
+        run = cls(path=path, resumed=resume, _environment=_environment(path))
+        run._write_environment()
+        return run
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        self.log_all([metrics])
+
+    def log_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append several lines to metrics.jsonl in one write."""
+        lines = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the complete lines of metrics.jsonl; a last line cut by a kill is left out."""
+        path = self.path / "metrics.jsonl"
+        rows: list[dict[str, Any]] = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def rewind(self, counter: str, last: int) -> None:
+        """Drop the lines of metrics.jsonl whose `counter` lies beyond `last` (they will be made again)."""
+        kept = [row for row in self.metrics() if row.get(counter, 0) <= last]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        write_atomic(self.path / "metrics.jsonl", text.encode())
+
+    def save(self, step: int, state: Any) -> None:
+        """Save a pytree of arrays as the checkpoint of `step`; the last two are kept."""
+        self._checkpoints().save(step, args=ocp.args.StandardSave(state))
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """Return (step, state) of the newest readable checkpoint, or None when there is none.
+
+        `like` is a pytree of the same structure, shapes and dtypes.
+        """
+        manager = self._checkpoints()
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        for step in sorted(manager.all_steps(), reverse=True):
+            try:
+                return step, manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            except (OSError, ValueError, KeyError) as error:
+                reason = " ".join(str(error).split())[:200]
+                logging.getLogger("edl_jax").warning("checkpoint %d of %s is unreadable: %s", step, self.path, reason)
+        return None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json and the final wall time, and close the checkpoints."""
+        self.close()
+        self._environment["finished"] = True
+        self._write_environment()
+        write_json(self.path / "result.json", result)
+
+    def close(self) -> None:
+        """Wait for pending checkpoints and release them."""
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+        self._write_environment()
+
+    def _checkpoints(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager(self.path / "checkpoints", options=options)
+        return self._manager
+
+    def _write_environment(self) -> None:
+        seconds = self._environment["earlier_wall_seconds"] + time.perf_counter() - self._start
+        write_json(self.path / "environment.json", {**self._environment, "wall_seconds": round(seconds, 2)})
+
+
+def _unused(path: Path) -> Path:
+    """Return `path`, numbered when two runs start in the same second."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate
+
+
+def _check_same(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise unless the run at `path` was started with the same command and config."""
+    file = path / "config.json"
+    if not file.is_file():
+        if any(path.iterdir()):
+            raise UserError(f"{path} is no run directory (it has no config.json): check --out")
+        return
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is damaged ({error}): start again with --overwrite") from error
+    changed = differences(stored, json.loads(json.dumps(record)))
+    if changed:
+        raise UserError(
+            f"cannot resume {path} with another config ({'; '.join(changed[:4])}): "
+            "repeat its flags, or give another --out"
+        )
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    device = jax.devices()[0]
+    earlier = 0.0
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        earlier = float(json.loads((path / "environment.json").read_text(encoding="utf-8"))["wall_seconds"])
+    return {
+        "versions": versions(),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "cpu_count": os.cpu_count(),
+        "git_revision": _git_revision(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "earlier_wall_seconds": earlier,
+        "finished": False,
+    }
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the checkout that this package runs from, if it is one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with arrays as lists, NumPy scalars as Python ones and non-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,7 @@
+"""Evolution strategies in evosax's interface, chosen by name."""
+
+from edl_jax.strategies.chaotic_es import ChaoticES
+from edl_jax.strategies.maps import ChaoticMap, logistic
+from edl_jax.strategies.registry import StrategyConfig, create, names
+
+__all__ = ["ChaoticES", "ChaoticMap", "StrategyConfig", "create", "logistic", "names"]

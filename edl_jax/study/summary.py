@@ -1,0 +1,68 @@
+"""Mean and standard deviation over finished downstream runs."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edl_jax.config import differences
+from edl_jax.errors import UserError
+
+_COLUMNS = (
+    ("train_accuracy", "train accuracy"),
+    ("test_accuracy", "test accuracy"),
+    ("test_nll", "NLL"),
+    ("test_ece", "ECE"),
+    ("images_per_second", "images/s"),
+)
+
+
+def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of finished runs by loss.
+
+    Raises:
+      UserError: no paths, a directory without a result, or runs that differ in more than loss and seed.
+    """
+    if not paths:
+        raise UserError("no run directories given: run.py summarize RUN [RUN ...]")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    first: tuple[Path, dict[str, Any]] | None = None
+    for path in paths:
+        try:
+            record = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is no finished run ({Path(error.filename).name} is missing)") from error
+        except ValueError as error:
+            raise UserError(f"{path} holds damaged JSON: {error}") from error
+        if record["command"] != "downstream":
+            raise UserError(f"{path} is a {record['command']} run, expected a downstream run")
+        config = {key: value for key, value in record["config"].items() if key not in ("loss", "seed")}
+        if first is None:
+            first = (path, config)
+        elif config != first[1]:
+            changed = "; ".join(differences(first[1], config)[:3])
+            raise UserError(f"{path} and {first[0]} differ in more than loss and seed ({changed})")
+        groups.setdefault(record["config"]["loss"], []).append({**result, "seed": record["config"]["seed"]})
+    return groups
+
+
+def table(groups: dict[str, list[dict[str, Any]]]) -> str:
+    """Return a Markdown table: one row per loss, mean ± sample standard deviation over seeds."""
+    header = ["loss", "seeds", *(title for _, title in _COLUMNS)]
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    for name, results in sorted(groups.items()):
+        seeds = " ".join(str(result["seed"]) for result in sorted(results, key=lambda r: r["seed"]))
+        cells = [_cell([result[key] for result in results], key) for key, _ in _COLUMNS]
+        lines.append(f"| {' | '.join([name, seeds, *cells])} |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float | None], key: str) -> str:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return "-"
+    digits = 0 if key == "images_per_second" else 4
+    mean = f"{statistics.fmean(numbers):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else mean

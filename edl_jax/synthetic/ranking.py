@@ -1,0 +1,62 @@
+"""Ranking-consistency objective: worse predictions should cost more, whatever the loss's scale and offset.
+
+    F = mean softplus(beta (m (e_b - e_a) / s_e - (l_b - l_a) / s_l)) / beta     over pairs with e_a < e_b
+
+s_e and s_l are the standard deviations of severity and loss over the batch, so that F is unchanged under
+a l + b with a > 0 and cannot be lowered by scaling.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def ranking_fitness(
+    loss_a: jax.Array,
+    loss_b: jax.Array,
+    severity_a: jax.Array,
+    severity_b: jax.Array,
+    *,
+    beta: float = 1.0,
+    margin: float = 0.0,
+) -> jax.Array:
+    """Return the objective F, minimised, a scalar.
+
+    Args:
+      loss_a: `[N]` losses of the first prediction of each pair.
+      loss_b: `[N]` losses of the second.
+      severity_a: `[N]` severities of the first; pairs with equal severities do not count.
+      severity_b: `[N]` severities of the second.
+      beta: sharpness of the softplus, positive.
+      margin: m, the margin asked for per unit of standardised severity.
+
+    Returns:
+      F; ln 2 / beta for a constant loss at m = 0.
+    """
+    gap_e = (severity_b - severity_a) / _scale(severity_a, severity_b)
+    gap_l = (loss_b - loss_a) / _scale(loss_a, loss_b)
+    order = jnp.sign(gap_e)
+    terms = jax.nn.softplus(beta * (margin * jnp.abs(gap_e) - order * gap_l)) / beta
+    counts = order != 0.0
+    return jnp.sum(jnp.where(counts, terms, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+
+
+def ranking_accuracy(loss_a: jax.Array, loss_b: jax.Array, severity_a: jax.Array, severity_b: jax.Array) -> jax.Array:
+    """Return the share of pairs (of unequal severity) that the loss orders as severity does; ties are errors."""
+    order = jnp.sign(severity_b - severity_a)
+    counts = order != 0.0
+    right = jnp.sign(loss_b - loss_a) == order
+    return jnp.sum(right & counts) / jnp.maximum(jnp.sum(counts), 1)
+
+
+def kendall_tau(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return Kendall's tau-b of two `[N]` vectors from all N (N - 1) / 2 pairs, O(N^2) memory."""
+    sign_x = jnp.sign(x[:, None] - x[None, :])
+    sign_y = jnp.sign(y[:, None] - y[None, :])
+    norm = jnp.sqrt(jnp.sum(jnp.abs(sign_x)) * jnp.sum(jnp.abs(sign_y)))
+    return jnp.sum(sign_x * sign_y) / jnp.where(norm > 0.0, norm, 1.0)
+
+
+def _scale(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return the standard deviation of both vectors together, 1 where it is 0."""
+    std = jnp.std(jnp.concatenate([a, b]))
+    return jnp.where(std > 0.0, std, 1.0)
