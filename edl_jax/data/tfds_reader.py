@@ -1,0 +1,251 @@
+"""Read a prepared TFDS directory (array_record) into memory: no TensorFlow, no network.
+
+`<data_dir>/<name>/<version>/` is found by its `dataset_info.json`, so that absent data is an immediate,
+clear error; TFDS itself would retry a dead network for minutes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edl_jax.data import cache
+from edl_jax.errors import UserError
+
+INFO_FILENAME = "dataset_info.json"
+SPLITS = ("train", "test")
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # TFDS's default for the names of shards
+_FILE_FORMAT = "array_record"
+_DECODE_BATCH = 1000  # examples decoded at a time, so that they never all exist twice
+_CACHE_FORMAT = b"1"  # change it to invalidate every entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A version directory whose description has been checked.
+
+    Attributes:
+      directory: `<data_dir>/<name>/<version>`.
+      name: the data set's name.
+      lengths: number of examples of each split.
+      shards: every file of records, of all splits, sorted.
+    """
+
+    directory: Path
+    name: str
+    lengths: dict[str, int]
+    shards: tuple[Path, ...]
+
+
+def default_data_dir() -> Path:
+    """Return TFDS's own default directory: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+
+
+def resolve(data_dir: str | os.PathLike[str] | None) -> Path:
+    """Return `data_dir` with `~` expanded, or TFDS's default if it is `None`."""
+    return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+
+
+def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the newest prepared version directory of `name`, or `None` if there is none.
+
+    Raises:
+      UserError: if version directories exist but none of them has a `dataset_info.json`, or the directory
+        cannot be listed.
+    """
+    root = resolve(data_dir) / name
+    try:
+        versions = [path for path in root.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"cannot list {root}: {error.strerror}") from error
+    versions.sort(key=lambda path: tuple(int(part) for part in path.name.split(".")))
+    complete = [path for path in versions if (path / INFO_FILENAME).is_file()]
+    if versions and not complete:
+        raise _damaged(versions[-1], f"{INFO_FILENAME} is missing")
+    return complete[-1] if complete else None
+
+
+def locate(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the newest prepared version directory of `name`.
+
+    Raises:
+      UserError: if there is none; the message names the directory searched and the command to run.
+    """
+    directory = find(name, data_dir)
+    if directory is None:
+        root = resolve(data_dir)
+        raise UserError(
+            f"no prepared {name} in {root} (looked for {root / name}/<version>/{INFO_FILENAME}): "
+            f"run `{_command(name, root)}` or pass another --data-dir"
+        )
+    return directory
+
+
+def inspect(directory: Path) -> Prepared:
+    """Check a version directory without opening its records.
+
+    Raises:
+      UserError: if `dataset_info.json` cannot be read, the records have another format than array_record,
+        or a split or one of its files is missing.
+    """
+    name = directory.parent.name
+    try:
+        info = json.loads((directory / INFO_FILENAME).read_bytes())
+        file_format = info.get("fileFormat", "tfrecord")
+        splits = {
+            split["name"]: (
+                [int(length) for length in split["shardLengths"]],
+                split.get("filepathTemplate", _TEMPLATE),
+            )
+            for split in info["splits"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(directory, f"{INFO_FILENAME} cannot be read: {type(error).__name__}") from error
+    if file_format != _FILE_FORMAT:
+        raise UserError(
+            f"{directory} was prepared as {file_format}, which cannot be read without TensorFlow "
+            f"(expected {_FILE_FORMAT}): run `{_command(name, Path('DIR'))}` with another directory and read that"
+        )
+    shards = []
+    for split in SPLITS:
+        if split not in splits:
+            raise _damaged(directory, f"it has no split {split!r}")
+        lengths, template = splits[split]
+        shards += [directory / _shard_name(template, name, split, index, len(lengths)) for index in range(len(lengths))]
+    for shard in shards:
+        if not shard.is_file():
+            raise _damaged(directory, f"{shard.name} is missing")
+    return Prepared(
+        directory=directory,
+        name=name,
+        lengths={split: sum(splits[split][0]) for split in SPLITS},
+        shards=tuple(sorted(shards)),
+    )
+
+
+def read(
+    name: str,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return the decoded arrays of `name` and its label names, from the cache if they are there.
+
+    Args:
+      name: TFDS name of an image classification data set.
+      image_shape: expected `(H, W, C)`.
+      num_classes: expected number of classes.
+      data_dir: TFDS directory; default TFDS's own.
+      cache_dir: where decoded arrays are kept; default the user's cache directory.
+
+    Returns:
+      `{"train_images", "train_labels", "test_images", "test_labels"}`, uint8 `[N, H, W, C]` and int32
+      `[N]` in stored order, and `num_classes` label names.
+
+    Raises:
+      UserError: if the data is absent, damaged, of another format or shape.
+    """
+    prepared = inspect(locate(name, data_dir))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for split in SPLITS:
+        shapes[f"{split}_images"] = (prepared.lengths[split], *image_shape)
+        shapes[f"{split}_labels"] = (prepared.lengths[split],)
+    entry = cache.directory(cache_dir) / f"{name}-{prepared.directory.name}-{_fingerprint(prepared)}.npz"
+    arrays = cache.load(entry, shapes)
+    if arrays is None:
+        arrays = _decode(prepared, image_shape, num_classes)
+        cache.store(entry, arrays)
+    return arrays, _label_names(prepared.directory, num_classes)
+
+
+def _decode(prepared: Prepared, image_shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
+    """Decode every example of both splits once."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(f"reading {prepared.name} needs the package tensorflow-datasets: {error}") from error
+
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        builder: Any = tfds.builder_from_directory(prepared.directory)
+        stored_shape = tuple(builder.info.features["image"].shape)
+        if stored_shape != image_shape:
+            raise _damaged(prepared.directory, f"its images are {stored_shape}, expected {image_shape}")
+        for split in SPLITS:
+            source = builder.as_data_source(split)
+            images = np.empty((prepared.lengths[split], *image_shape), np.uint8)
+            labels = np.empty(prepared.lengths[split], np.int32)
+            for start in range(0, len(images), _DECODE_BATCH):
+                stop = min(start + _DECODE_BATCH, len(images))
+                examples = source.__getitems__(range(start, stop))
+                images[start:stop] = np.stack([example["image"] for example in examples])
+                labels[start:stop] = [example["label"] for example in examples]
+            if labels.min() < 0 or labels.max() >= num_classes:
+                raise _damaged(prepared.directory, f"a {split} label is not in 0..{num_classes - 1}")
+            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    except (UserError, MemoryError):
+        raise
+    except ImportError as error:  # array_record is installed with TFDS on Linux only
+        raise UserError(f"reading {prepared.name} needs one more package: {_one_line(error)}") from error
+    except Exception as error:  # whatever TFDS, protobuf, array_record and the decoder make of broken files
+        raise _damaged(prepared.directory, _one_line(error)) from error
+    return arrays
+
+
+def _label_names(directory: Path, num_classes: int) -> tuple[str, ...]:
+    """Return TFDS's label names, or the numbers if the file is not there or does not fit."""
+    try:
+        names = (directory / "label.labels.txt").read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):
+        names = []
+    names = tuple(name for name in names if name)
+    return names if len(names) == num_classes else tuple(str(label) for label in range(num_classes))
+
+
+def _fingerprint(prepared: Prepared) -> str:
+    """Return a key that changes when the description or a file of records does."""
+    digest = hashlib.sha256(_CACHE_FORMAT)
+    digest.update((prepared.directory / INFO_FILENAME).read_bytes())
+    for shard in prepared.shards:
+        stat = shard.stat()
+        digest.update(f"\n{shard.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _shard_name(template: str, name: str, split: str, index: int, count: int) -> str:
+    values = {
+        "DATASET": name,
+        "SPLIT": split,
+        "FILEFORMAT": _FILE_FORMAT,
+        "SHARD_INDEX": f"{index:05d}",
+        "NUM_SHARDS": f"{count:05d}",
+        "SHARD_X_OF_Y": f"{index:05d}-of-{count:05d}",
+    }
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+
+
+def _command(name: str, data_dir: Path) -> str:
+    return f"python run.py data prepare {name} --data-dir {shlex.quote(str(data_dir))}"
+
+
+def _damaged(directory: Path, reason: str) -> UserError:
+    name, root = directory.parent.name, directory.parent.parent
+    return UserError(f"{directory} is damaged ({reason}): delete that directory and run `{_command(name, root)}`")
+
+
+def _one_line(error: Exception) -> str:
+    """Return the first line of an error's message, cut to a readable length."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
