@@ -7,13 +7,16 @@ preset overrides the defaults. Whatever a person can get wrong is one line on st
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import errno
 import io
+import itertools
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +37,10 @@ commands:
 flags of every command: --debug shows tracebacks, --version prints the version
 """
 
-# A message, not a traceback: the disk is full, over quota, read-only, or not ours.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
-_DISK_FULL = "No space left on device"
+# A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ACCESS_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = os.strerror(errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,16 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(args)
     except UserError as error:
-        if debug:
-            raise
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
-        return _fail("interrupted: give the same command with --resume to go on", 1)
+        return _fail("interrupted: give the same command with --out and --resume to go on", 1, debug)
     except Exception as error:
         message = _disk_message(error)
-        if debug or message is None:
+        if message is None:
             raise
-        return _fail(message, 2)
+        return _fail(message, 2, debug)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -155,14 +157,16 @@ def _data(args: list[str]) -> None:
     if args and args[0] in ("-h", "--help"):
         print("usage: run.py data prepare NAME [--archive PATH] [--data-dir DIR]")
         return
-    if not args or args[0] != "prepare":
-        raise unknown("data command", args[0] if args else "", ["prepare"])
+    if not args:
+        raise UserError("no data command given, expected run.py data prepare NAME")
+    if args[0] != "prepare":
+        raise unknown("data command", args[0], ["prepare"])
 
     @dataclasses.dataclass(frozen=True)
     class Prepare:
         """Write a TFDS directory for a data set, without TensorFlow."""
 
-        name: tyro.conf.Positional[str]
+        name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
         """cifar10, cifar100, fashion_mnist or mnist."""
         archive: Path | None = None
         """Published archive on disk (default: download it); for the MNIST sets the folder of its four files."""
@@ -196,54 +200,88 @@ def _preset(args: list[str]) -> str:
 
 def _parse(cls: type, default: Any, args: list[str], command: str) -> Any:
     """Parse flags into `cls`; what tyro reports as a box becomes one line."""
-    keywords: dict[str, Any] = {"args": args, "prog": f"run.py {command}"}
+    keywords: dict[str, Any] = {"prog": f"run.py {command}"}
     if default is not None:
         keywords["default"] = default
+    if {"-h", "--help"} & set(args):
+        return tyro.cli(cls, args=args, **keywords)
+    hint = f"see run.py {command} --help"
     box = io.StringIO()
-    columns = os.environ.get("COLUMNS")
-    if not {"-h", "--help"} & set(args):
-        os.environ["COLUMNS"] = "1000"  # unwrapped, so that no word of the message is cut
     try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(cls, **keywords)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UserError(_one_line(box.getvalue(), command)) from None
+        with _wide_terminal(), contextlib.redirect_stderr(box):
+            parsed, left = tyro.cli(cls, args=args, return_unknown_args=True, **keywords)
+    except SystemExit:
+        raise UserError(f"{_one_line(box.getvalue())}; {hint}") from None
+    for arg in left:
+        if arg.startswith("-"):
+            raise UserError(f"{_unknown_flag(arg, cls, keywords)} {hint}")
+    if left:
+        raise UserError(f"unexpected argument {left[0]!r}; {hint}")
+    return parsed
+
+
+@contextlib.contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """Keep tyro from wrapping lines, so that no word of a message is cut."""
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"
+    try:
+        yield
     finally:
         if columns is None:
-            os.environ.pop("COLUMNS", None)
+            del os.environ["COLUMNS"]
         else:
             os.environ["COLUMNS"] = columns
 
 
-def _one_line(box: str, command: str) -> str:
-    """Return the message inside a box of tyro: frame, colours and help text taken away."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ ").strip() for line in text.splitlines()]
-    kept: list[str] = []
-    for line in lines:
-        if line.startswith(("For full helptext", "Argument helptext")):
-            break
-        if line and line[0] not in "╭╰─" and not line.startswith("(default"):
-            kept.append(line.rstrip("."))
-    return f"{'; '.join(kept) or 'bad flags'}; see run.py {command} --help"
+def _unknown_flag(arg: str, cls: type, keywords: dict[str, Any]) -> str:
+    """Return `unknown flag --x: did you mean --y?` for a flag that `cls` lacks."""
+    flag = arg.split("=")[0]
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), _wide_terminal(), contextlib.redirect_stdout(text):
+        tyro.cli(cls, args=["--help"], **keywords)
+    known = {name.lstrip("-"): name for name in re.findall(r"--[a-z][a-z.-]*[a-z]", text.getvalue())}
+    near = difflib.get_close_matches(flag.lstrip("-").replace("_", "-").lower(), known, n=3, cutoff=0.6)
+    return f"unknown flag {flag}" + (f": did you mean {' or '.join(known[name] for name in near)}?" if near else ";")
+
+
+def _one_line(box: str) -> str:
+    """Return the message inside a box of tyro (drawn in Unicode or ASCII), without frame and help text."""
+    lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    body = itertools.dropwhile(_is_rule, lines)
+    message = " ".join(" ".join(itertools.takewhile(lambda line: not _is_rule(line), body)).split())
+    if found := re.fullmatch(r"Error parsing (\S+): .*?(\[.*\]|'.*')", message):
+        flag, value = found.groups()
+        usage = next((line for line in lines if line.startswith(f"{flag} ")), flag)
+        return f"{flag} is {value}, expected {usage.removeprefix(flag).strip() or 'another value'}"
+    if found := re.fullmatch(r"Missing value for argument '(.*)'\. .*", message):
+        return f"{found[1]} needs a value"
+    return re.sub(r"^Missing from [^:]*: (\w+) (.*?)\.? \(required\)$", r"missing \1: \2", message) or "bad flags"
+
+
+def _is_rule(line: str) -> bool:
+    """Return whether a line of a box is empty or drawn."""
+    return not line.strip("─-╰╯+")
 
 
 def _disk_message(error: BaseException) -> str | None:
     """Return a line about the disk when that is what failed, in us or in a library below."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
-            where = f" at {seen.filename}" if seen.filename else ""
-            return f"cannot write{where}: {os.strerror(seen.errno)}; make room or choose another --out, then --resume"
-        if _DISK_FULL in str(seen):
-            return f"cannot write: {_DISK_FULL}; make room or choose another --out, then --resume"
+        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS:
+            reason = os.strerror(seen.errno)
+            return f"cannot use {seen.filename}: {reason}; change its permissions or choose another path"
+        full = isinstance(seen, OSError) and seen.errno in _FULL_ERRORS
+        if full or _FULL in str(seen):
+            reason = os.strerror(seen.errno) if isinstance(seen, OSError) and seen.errno else _FULL
+            return f"cannot write: {reason}; make room, then give the same command with --out and --resume to go on"
         seen = seen.__cause__ or seen.__context__
     return None
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
 

@@ -44,7 +44,7 @@ def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
         raise unknown(f"{command} preset", name, preset_names(command))
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates, huge integers
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds a {type(values).__name__}, expected a mapping of config keys to values")

@@ -12,8 +12,9 @@ import math
 import os
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,9 +25,9 @@ import optax
 from edl_jax import data, loss, models, training
 from edl_jax.errors import DivergedError, UserError, require, unknown
 from edl_jax.runs import Run
-from edl_jax.training.loop import LOOPS
+from edl_jax.training.loop import LOOPS, TrainEpoch
 from edl_jax.training.progress import Progress
-from edl_jax.training.step import LossFn, Prepare
+from edl_jax.training.step import LossFn
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _EVAL_BATCH = 1000
@@ -164,7 +165,7 @@ def _prepare_task(
         jax.eval_shape(loss_fn, logits, jax.ShapeDtypeStruct((2,), jnp.int32))
     except ValueError as error:
         raise UserError(f"loss {config.loss} does not fit {config.dataset}: {error}") from error
-    images, labels = _subset(dataset, config.train_size, config.seed)
+    images, labels = training.train_subset(dataset, config.train_size, config.seed)
     require(
         config.batch_size <= len(images),
         f"batch_size is {config.batch_size}, expected at most the {len(images)} training images of {config.dataset}",
@@ -187,128 +188,137 @@ def _prepare_task(
     )
 
 
-def _subset(dataset: data.Dataset, size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `size` training images and labels, each class with its share of the whole."""
-    images, labels = dataset.train_images, dataset.train_labels
-    if size is None or size == len(images):
-        return images, labels
-    require(size <= len(images), f"train_size is {size}, expected at most {len(images)} ({dataset.name} has no more)")
-    shuffled = np.random.default_rng(seed).permutation(len(images))
-    position = np.empty(len(images))
-    for label in range(dataset.num_classes):
-        members = np.flatnonzero(labels[shuffled] == label)
-        position[members] = (np.arange(len(members)) + 0.5) / max(len(members), 1)
-    chosen = np.sort(shuffled[np.argsort(position, kind="stable")[:size]])
-    return images[chosen], labels[chosen]
-
-
-def _make_prepare(config: DownstreamConfig, task: _Task) -> Prepare:
-    """Return the function from raw to network input; augmentation where there is a key."""
-    dataset, dtype = task.dataset, jnp.dtype(task.precision)
-
-    def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
-        if key is not None and config.augment:
-            padding, flip = dataset.augment.padding, dataset.augment.flip
-            images = data.random_crop_flip(key, images, padding=padding, flip=flip)
-        return data.normalize(images, jnp.asarray(dataset.mean), jnp.asarray(dataset.std), dtype)
-
-    return prepare
-
-
 def _finished(directory: Run) -> dict[str, Any] | None:
     """Return the result of a run that was resumed although it had finished."""
     path = directory.path / "result.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _train(directory: Run, config: DownstreamConfig, task: _Task, start: float) -> dict[str, Any]:
-    """Train the epochs that are left: a line of metrics, then a checkpoint, after each."""
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    optimizer = training.sgd(task.schedule, momentum=config.momentum, weight_decay=config.weight_decay)
-    image_shape = task.images.shape[1:]
+class _Program(NamedTuple):
+    """Compiled functions of a run."""
 
-    @jax.jit
-    def init(key: jax.Array) -> training.TrainState:
-        return training.create_state(key, task.model, image_shape, optimizer)
+    train_epoch: TrainEpoch
+    evaluate: Callable[[training.TrainState, Sequence[training.EvalBatch]], training.EvalSums]
+    lr: Callable[[np.int32], jax.Array]  # of a step
+    eval_batch_size: int
+    test_batches: list[training.EvalBatch]
+    compile_seconds: float
 
-    state, done = init(init_key), 0
-    stored = directory.restore(state)
-    if stored is not None:
-        done, state = stored
-    directory.rewind("epoch", done)
-    earlier_seconds = sum(row["seconds"] for row in directory.metrics())
-    if stored is None:
-        directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
 
-    prepare = _make_prepare(config, task)
-    test_size = len(task.dataset.test_images)
-    eval_batch = min(_EVAL_BATCH, max(test_size, len(task.images)))
-    test_batches = training.make_eval_batches(task.dataset.test_images, task.dataset.test_labels, eval_batch)
-
-    compile_start = time.perf_counter()
+def _compile(
+    config: DownstreamConfig,
+    task: _Task,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    state: training.TrainState,
+) -> _Program:
+    test_images, test_labels = task.dataset.test_images, task.dataset.test_labels
+    # One size for the test set and for the final look at the training set: one program.
+    eval_batch_size = min(_EVAL_BATCH, max(len(test_images), len(task.images)))
+    test_batches = training.make_eval_batches(test_images, test_labels, eval_batch_size)
+    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision), augment=config.augment)
+    start = time.perf_counter()
     train_epoch = training.compile_epoch(
         training.make_train_step(task.model, task.loss_fn, optimizer, prepare),
         state,
-        train_key,
+        key,
         jax.device_put(task.images),
         jax.device_put(task.labels),
         batch_size=config.batch_size,
         loop=task.loop,
     )
     evaluate = training.compile_evaluate(training.make_eval_step(task.model, prepare), state, test_batches[0])
-    compile_seconds = time.perf_counter() - compile_start
-    schedule = jax.jit(task.schedule)
+    seconds = time.perf_counter() - start
+    return _Program(train_epoch, evaluate, jax.jit(task.schedule), eval_batch_size, test_batches, seconds)
 
+
+def _train(directory: Run, config: DownstreamConfig, task: _Task, start: float) -> dict[str, Any]:
+    """Train the epochs that are left: a line of metrics, then a checkpoint, after each."""
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    optimizer = training.sgd(task.schedule, momentum=config.momentum, weight_decay=config.weight_decay)
+
+    @jax.jit
+    def init(key: jax.Array) -> training.TrainState:
+        return training.create_state(key, task.model, task.images.shape[1:], optimizer)
+
+    state, done = init(init_key), 0
+    stored = directory.restore(state)
+    if stored is None:
+        directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
+    else:
+        done, state = stored
+    directory.rewind("epoch", done)
+    earlier_seconds = sum(row["seconds"] for row in directory.metrics())
+
+    program = _compile(config, task, optimizer, train_key, state)
     progress = Progress(
         f"{config.arch} on {config.dataset} with {Path(config.loss).stem} ({jax.default_backend()})",
         steps=task.steps,
         epochs=config.epochs,
         done_epochs=done,
-        eval_share=test_size / (task.steps * config.batch_size),
+        eval_share=len(task.dataset.test_images) / (task.steps * config.batch_size),
     )
     try:
         for epoch in range(done, config.epochs):
-            progress.start_epoch()
-            epoch_start = time.perf_counter()
-            state, train_sums = train_epoch(state, epoch, progress)
-            bad_step = int(state.bad_step)  # waits for the device
-            train_seconds = time.perf_counter() - epoch_start
-            if bad_step >= 0:
-                raise _diverged(directory, config, epoch, bad_step, float(schedule(np.int32(bad_step))))
-            train = jax.device_get(train_sums).means()
-            test = jax.device_get(evaluate(state, test_batches)).means()
-            seconds = time.perf_counter() - epoch_start
-            row = {
-                "epoch": epoch + 1,
-                "step": (epoch + 1) * task.steps,
-                "train_loss": train["loss"],
-                "train_accuracy": train["accuracy"],
-                **{f"test_{name}": value for name, value in test.items()},
-                "lr": float(schedule(np.int32((epoch + 1) * task.steps - 1))),
-                "images_per_second": round(task.steps * config.batch_size / train_seconds, 1),
-                "seconds": round(seconds, 3),
-            }
+            state, row = _epoch(directory, config, task, program, progress, state, epoch)
             directory.log(row)
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
                 directory.save(epoch + 1, state)
-            progress.finish_epoch(seconds, {"train": train["accuracy"], "test": test["accuracy"]})
+            progress.finish_epoch(row["seconds"], {name: row[f"{name}_accuracy"] for name in ("train", "test")})
     finally:
         progress.close()
+    result = _conclude(directory.metrics(), config, task, program, state)
+    return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
+
+def _epoch(
+    directory: Run,
+    config: DownstreamConfig,
+    task: _Task,
+    program: _Program,
+    progress: Progress,
+    state: training.TrainState,
+    epoch: int,
+) -> tuple[training.TrainState, dict[str, Any]]:
+    """Train and evaluate one epoch (counted from 0); return the new state and its line of metrics."""
+    progress.start_epoch()
+    start = time.perf_counter()
+    state, train_sums = program.train_epoch(state, epoch, progress)
+    bad_step = int(state.bad_step)  # waits for the device
+    train_seconds = time.perf_counter() - start
+    if bad_step >= 0:
+        raise _diverged(directory, config, epoch, bad_step, float(program.lr(np.int32(bad_step))))
+    train = jax.device_get(train_sums).means()
+    test = jax.device_get(program.evaluate(state, program.test_batches)).means()
+    last_step = (epoch + 1) * task.steps
+    row = {
+        "epoch": epoch + 1,
+        "step": last_step,
+        "train_loss": train["loss"],
+        "train_accuracy": train["accuracy"],
+        **{f"test_{name}": value for name, value in test.items()},
+        "lr": float(program.lr(np.int32(last_step - 1))),
+        "images_per_second": round(task.steps * config.batch_size / train_seconds, 1),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return state, row
+
+
+def _conclude(
+    rows: list[dict[str, Any]], config: DownstreamConfig, task: _Task, program: _Program, state: training.TrainState
+) -> dict[str, Any]:
+    """Return the result of a finished training whose lines of metrics are `rows`."""
     size = min(_TRAIN_EVAL_SIZE, len(task.images))
-    clean_batches = training.make_eval_batches(task.images[:size], task.labels[:size], eval_batch)
-    clean = jax.device_get(evaluate(state, clean_batches)).means()
-    rows = directory.metrics()
+    batches = training.make_eval_batches(task.images[:size], task.labels[:size], program.eval_batch_size)
+    train = jax.device_get(program.evaluate(state, batches)).means()
     best = max(rows, key=lambda row: row["test_accuracy"])
     return {
         "loss": config.loss,
         "arch": config.arch,
         "dataset": config.dataset,
-        "train_accuracy": clean["accuracy"],
-        "train_nll": clean["nll"],
-        "test_accuracy": rows[-1]["test_accuracy"],
-        "test_nll": rows[-1]["test_nll"],
-        "test_ece": rows[-1]["test_ece"],
+        "train_accuracy": train["accuracy"],
+        "train_nll": train["nll"],
+        **{name: rows[-1][name] for name in ("test_accuracy", "test_nll", "test_ece")},
         "best_epoch": best["epoch"],
         "best_test_accuracy": best["test_accuracy"],
         "epochs": config.epochs,
@@ -317,8 +327,7 @@ def _train(directory: Run, config: DownstreamConfig, task: _Task, start: float) 
         "precision": task.precision,
         "loop": task.loop,
         "images_per_second": statistics.median(row["images_per_second"] for row in rows),
-        "compile_seconds": round(compile_seconds, 2),
-        "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2),
+        "compile_seconds": round(program.compile_seconds, 2),
     }
 
 

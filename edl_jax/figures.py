@@ -33,17 +33,27 @@ def pretrain_figures(
 def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw fitness and ranking accuracy against generations."""
     generation = [row["generation"] for row in rows]
+    population, best = _column(rows, "fitness_mean"), _column(rows, "fitness_best")
+    # Half an error in the held-out batch is the best that can be told from none.
+    errors = 100.0 * np.maximum(1.0 - _column(rows, "ranking_accuracy"), 1e-4)
     with _axes(path, columns=2) as (left, right):
-        left.plot(generation, _column(rows, "fitness_mean"), color=ORANGE, lw=0.8, alpha=0.7, label="population mean")
-        left.plot(generation, _column(rows, "fitness_best"), color=BLUE, label="best, held-out batch")
-        left.set(xlabel="generation", ylabel="fitness (lower is better)", title="Fitness")
+        left.plot(generation, population, color=ORANGE, lw=0.8, alpha=0.7, label="population mean, fresh pairs")
+        left.plot(generation, best, color=BLUE, label="best so far, held-out pairs")
+        # The first generations are many times worse and would flatten the rest.
+        settled = np.concatenate([population[len(population) // 20 :], best])
+        low, high = np.nanmin(settled), np.nanmax(settled)
+        room = 0.1 * (high - low) + 1e-3
+        left.set(
+            ylim=(low - room, high + room), xlabel="generation", ylabel="fitness (lower is better)", title="Fitness"
+        )
         left.legend()
-        # Half an error in the batch is the best that can be told from none.
-        errors = np.maximum(1.0 - _column(rows, "ranking_accuracy"), 1e-4)
-        right.semilogy(generation, 100.0 * errors, color=BLUE)
+        right.semilogy(generation, errors, color=BLUE)
         right.axhline(1.0, color=GREY, lw=0.8, ls=":")
         right.annotate("99 % accuracy", (generation[-1], 1.0), ha="right", va="bottom", color=GREY, fontsize=8)
-        right.set(xlabel="generation", ylabel="held-out pairs misordered (%)", title="Ranking error")
+        right.set(xlabel="generation", ylabel="held-out pairs misordered (%)", title="Ranking error of the best")
+        right.yaxis.set_major_formatter("{x:g}")
+        # 2, 3 and 5 of a decade: all nine would overlap.
+        right.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
 
 
 def loss_shape(path: Path, artifact: loss.Artifact) -> None:

@@ -37,7 +37,7 @@ class PretrainConfig:
 
     strategy: str = "chaotic_es"
     """Evolution strategy: chaotic_es, gaussian_es, open_es, sep_cma_es, simple_es or snes."""
-    generations: int = 600
+    generations: int = 500
     """Generations to evolve."""
     seed: int = 0
     """Seed of everything random."""
@@ -45,7 +45,7 @@ class PretrainConfig:
     """Number of classes C of the synthetic predictions."""
     num_pairs: int = 1024
     """Pairs of predictions per generation."""
-    held_out_pairs: int = 2048
+    held_out_pairs: int = 8192
     """Pairs in the fixed batch on which candidates are re-scored."""
     chunk: int = 25
     """Generations between two checkpoints."""
@@ -81,7 +81,8 @@ class PretrainConfig:
             ("seed", 0),
         ):
             value = getattr(self, name)
-            require(least <= value < 2**31, f"{name} is {value}, expected at least {least}")
+            require(value >= least, f"{name} is {value}, expected at least {least}")
+            require(value < 2**31, f"{name} is {value}, expected less than 2^31")
         require(0.0 < self.beta < math.inf, f"beta is {self.beta}, expected a positive number")
         for name in ("margin", "wrong_way", "exploding", "roughness"):
             value = getattr(self, name)
@@ -125,7 +126,8 @@ def run(
         search = _evolve(directory, config, program)
         seconds = time.perf_counter() - start
         result = _conclude(directory, config, task, program, search)
-        directory.finish(result | {"seconds_this_session": round(seconds, 2)})
+        result["seconds_this_session"] = round(seconds, 2)
+        directory.finish(result)
         return result
     finally:
         directory.close()
@@ -153,7 +155,7 @@ def _evolve(directory: Run, config: PretrainConfig, program: Program) -> Search:
     done = 0
     if stored is not None:
         done, search = stored
-        directory.rewind("generation", done)
+    directory.rewind("generation", done)
     bar = tqdm(
         total=config.generations, initial=done, unit="gen", desc=config.strategy, disable=not sys.stderr.isatty()
     )

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ import orbax.checkpoint as ocp
 from edl_jax.config import differences, to_dict
 from edl_jax.errors import UserError
 
+_LOGGER = logging.getLogger("edl_jax")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -95,7 +97,7 @@ class Run:
 
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
-            to resume, or its config differs.
+            to resume, its config differs, or no directory can be made there.
         """
         if resume and overwrite:
             raise UserError("--resume and --overwrite contradict each other: give one of them")
@@ -105,20 +107,23 @@ class Run:
         path = Path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
         path = path.expanduser().absolute()
         record = {"command": command, "config": to_dict(config)}
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file, expected a run directory: give another --out")
-        occupied = path.is_dir() and any(path.iterdir())
-        if resume:
-            if not path.is_dir():
-                raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
-            _check_same(path, record)
-        elif occupied and overwrite:
-            if not (path / "config.json").is_file():
-                raise UserError(f"{path} is no run directory (it has no config.json): refusing to overwrite it")
-            shutil.rmtree(path)
-        elif occupied:
-            raise UserError(f"{path} exists: give --resume to continue it, --overwrite to replace it, or another --out")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path} is a file, expected a run directory: give another --out")
+            occupied = path.is_dir() and bool(_content(path))
+            if resume:
+                if not path.is_dir():
+                    raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
+                _check_same(path, record)
+            elif occupied and overwrite:
+                _clear(path)
+            elif occupied:
+                raise UserError(
+                    f"{path} exists: give --resume to continue it, --overwrite to replace it, or another --out"
+                )
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make run directory {path}: {error.strerror}; give another --out") from error
         write_json(path / "config.json", record)
         run = cls(path=path, resumed=resume, _environment=_environment(path))
         run._write_environment()
@@ -142,9 +147,12 @@ class Run:
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
-                    rows.append(json.loads(line))
+                    row = json.loads(line)
                 except json.JSONDecodeError:
                     break
+                if not isinstance(row, dict):
+                    break
+                rows.append(row)
         return rows
 
     def rewind(self, counter: str, last: int) -> None:
@@ -155,21 +163,46 @@ class Run:
 
     def save(self, step: int, state: Any) -> None:
         """Save a pytree of arrays as the checkpoint of `step`; the last two are kept."""
-        self._checkpoints().save(step, args=ocp.args.StandardSave(state))
+        stored = {"state": jax.tree.map(_storable, state), "checksum": _checksum(state)}
+        self._checkpoints().save(step, args=ocp.args.StandardSave(stored))
+        self._write_environment()  # so that a killed run has its wall time counted
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Return (step, state) of the newest readable checkpoint, or None when there is none.
 
-        `like` is a pytree of the same structure, shapes and dtypes.
+        Newer ones that cannot be read are removed, with a warning: the run makes them again.
+
+        Args:
+          like: pytree of the same structure, shapes and dtypes.
+
+        Raises:
+          UserError: there are checkpoints but none can be read; nothing is removed.
         """
         manager = self._checkpoints()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        wanted = {"state": jax.tree.map(_storable, like), "checksum": _checksum(like)}
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+        bad: dict[int, str] = {}
         for step in sorted(manager.all_steps(), reverse=True):
             try:
-                return step, manager.restore(step, args=ocp.args.StandardRestore(abstract))
-            except (OSError, ValueError, KeyError) as error:
-                reason = " ".join(str(error).split())[:200]
-                logging.getLogger("edl_jax").warning("checkpoint %d of %s is unreadable: %s", step, self.path, reason)
+                stored = manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                state = jax.tree.map(lambda x, y: y if np.size(x) else x, like, stored["state"])
+                if not np.array_equal(stored["checksum"], _checksum(state)):
+                    raise ValueError("its numbers do not have the checksum they were saved with")
+            except Exception as error:  # whatever the layers below make of a damaged file
+                bad[step] = " ".join(str(error).split())[:200]
+                continue
+            for number, reason in bad.items():
+                _LOGGER.warning(
+                    "checkpoint %d of %s is unreadable, going on from %d: %s", number, self.path, step, reason
+                )
+                manager.delete(number)
+            return step, state
+        if bad:
+            step, reason = next(iter(bad.items()))
+            raise UserError(
+                f"no checkpoint of {self.path} can be read ({step}: {reason}): start again with --overwrite, "
+                "or give another --out"
+            )
         return None
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -189,12 +222,27 @@ class Run:
     def _checkpoints(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-            self._manager = ocp.CheckpointManager(self.path / "checkpoints", options=options)
+            self._manager = ocp.CheckpointManager(
+                self.path / "checkpoints", options=options, item_handlers=ocp.StandardCheckpointHandler()
+            )
         return self._manager
 
     def _write_environment(self) -> None:
         seconds = self._environment["earlier_wall_seconds"] + time.perf_counter() - self._start
         write_json(self.path / "environment.json", {**self._environment, "wall_seconds": round(seconds, 2)})
+
+
+def _storable(leaf: Any) -> Any:
+    """Return what is stored of a leaf: orbax refuses arrays without elements, so one stands for them."""
+    return leaf if np.size(leaf) else np.zeros((1,), leaf.dtype)
+
+
+def _checksum(state: Any) -> np.ndarray:
+    """Return the CRC-32 of a pytree's numbers, `[1]` uint32: orbax's files have none on the numbers."""
+    crc = 0
+    for leaf in jax.tree.leaves(state):
+        crc = zlib.crc32(np.asarray(leaf).tobytes(), crc)
+    return np.array([crc], np.uint32)
 
 
 def _unused(path: Path) -> Path:
@@ -205,16 +253,38 @@ def _unused(path: Path) -> Path:
     return candidate
 
 
+def _content(path: Path) -> list[Path]:
+    """Return what is in a directory, without the temporary files of an interrupted `write_atomic`."""
+    return [child for child in path.iterdir() if not (child.name.startswith(".") and child.suffix == ".tmp")]
+
+
+def _clear(path: Path) -> None:
+    """Empty a run directory: config.json goes last, so that this can be interrupted and repeated."""
+    config = path / "config.json"
+    foreign = not config.is_file()
+    with contextlib.suppress(ValueError):  # a damaged one may be replaced
+        foreign = foreign or "command" not in json.loads(config.read_text(encoding="utf-8"))
+    if foreign:
+        raise UserError(f"{path} is no run directory (it has no config.json of a run): refusing to overwrite it")
+    for child in sorted(path.iterdir(), key=lambda child: child == config):
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
 def _check_same(path: Path, record: Mapping[str, Any]) -> None:
     """Raise unless the run at `path` was started with the same command and config."""
     file = path / "config.json"
     if not file.is_file():
-        if any(path.iterdir()):
+        if _content(path):
             raise UserError(f"{path} is no run directory (it has no config.json): check --out")
         return
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if not isinstance(stored, dict):
+            raise ValueError(f"it holds a {type(stored).__name__}")
+    except ValueError as error:
         raise UserError(f"{file} is damaged ({error}): start again with --overwrite") from error
     changed = differences(stored, json.loads(json.dumps(record)))
     if changed:

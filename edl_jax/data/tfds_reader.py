@@ -207,10 +207,10 @@ def _decode(prepared: Prepared, image_shape: tuple[int, int, int], num_classes: 
 def _label_names(directory: Path, num_classes: int) -> tuple[str, ...]:
     """Return TFDS's label names, or the numbers if the file is not there or does not fit."""
     try:
-        names = (directory / "label.labels.txt").read_text(encoding="utf-8").split("\n")
+        lines = (directory / "label.labels.txt").read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError):
-        names = []
-    names = tuple(name for name in names if name)
+        lines = []
+    names = tuple(line for line in lines if line)
     return names if len(names) == num_classes else tuple(str(label) for label in range(num_classes))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,26 @@ def read(path: str | os.PathLike[str]) -> Artifact:
             "use the release of edl-jax that wrote it, or " + _HINT
         )
     try:
-        artifact = _from_parts(json.loads(metadata["loss"]), tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} has damaged metadata ({type(error).__name__}: {error}): {_HINT}") from error
-    _check(artifact, path)
+        artifact = _from_parts(json.loads(metadata["loss"]), tensors, path)
+        _check(artifact, path)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path} has damaged metadata ({reason}): {_HINT}") from error
     return artifact
 
 
-def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Artifact:
+def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Path) -> Artifact:
     network, calibration = header["network"], header["calibration"]
+    try:
+        config = NetworkConfig(network["kind"], tuple(network["hidden"]), network["activation"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    for name in tensors:
+        if not name.startswith("params/"):
+            raise ValueError(f"unexpected tensor {name}")
     flat = {tuple(name.split("/")[1:]): tensor for name, tensor in tensors.items()}
     return Artifact(
-        network=NetworkConfig(kind=network["kind"], hidden=tuple(network["hidden"]), activation=network["activation"]),
+        network=config,
         params=unflatten_dict(flat),
         calibration=Calibration(
             num_classes=tuple(calibration["num_classes"]),
@@ -127,11 +136,16 @@ def _check(artifact: Artifact, path: Path) -> None:
     for name, leaf in flatten_dict(artifact.params).items():
         if not np.all(np.isfinite(np.asarray(leaf))):
             raise UserError(f"{path}: tensor {'/'.join(name)} holds NaN or infinity: {_HINT}")
+    only = artifact.num_classes
+    if only is not None and not (isinstance(only, int) and only >= 2):
+        raise UserError(f"{path}: num_classes is {only!r}, expected null or a number from 2: {_HINT}")
+    if not isinstance(artifact.metadata, Mapping):
+        raise UserError(f"{path}: metadata is {artifact.metadata!r}, expected a mapping: {_HINT}")
     c = artifact.calibration
-    knots = np.asarray([c.num_classes, c.scale, c.shift], float)
+    complete = len(c.num_classes) == len(c.scale) == len(c.shift) > 0
+    knots = np.asarray([c.num_classes, c.scale, c.shift] if complete else [], float)
     usable = (
-        knots.ndim == 2
-        and knots.size > 0
+        complete
         and np.all(np.isfinite(knots))
         and np.all(np.diff(knots[0]) > 0)
         and np.all(knots[:2] > 0)

@@ -18,7 +18,8 @@ class Loss(Protocol):
         shaped as `logits` without `axis` it says which examples count (the others give 0).
 
     Returns:
-      Values `[...]` in the dtype of `logits`; computed in at least float32.
+      Values `[...]` in the dtype of `logits`; computed in at least float32. NaN where a logit is NaN or an
+      integer label is not one of `0 ... C - 1`, unless `where` leaves that class or example out.
 
     Raises:
       TypeError: logits are not floating point.
@@ -65,6 +66,9 @@ class Targets(NamedTuple):
 
     def finish(self, values: jax.Array) -> jax.Array:
         """Return `values` `[...]` with the examples that do not count as 0, in the result's dtype."""
+        if self.classes is not None:  # no class: say so, as neither a clipped nor a wrapped index would
+            known = (self.classes >= 0) & (self.classes < self.log_p.shape[-1])
+            values = jnp.where(known, values, jnp.nan)
         return jnp.where(self.counts, values, 0.0).astype(self.dtype)
 
 
@@ -113,9 +117,14 @@ def _masks(logits: jax.Array, where: ArrayLike | None, axis: int) -> tuple[jax.A
     where = jnp.asarray(where, bool)
     if where.shape == batch:
         return present, where
-    if where.ndim != logits.ndim:
-        raise ValueError(f"where has shape {where.shape}, expected that of the logits or {batch}")
-    where = jnp.broadcast_to(jnp.moveaxis(where, axis, -1), logits.shape)
+    if where.ndim == logits.ndim:
+        where = jnp.moveaxis(where, axis, -1)
+    if where.ndim != logits.ndim or any(size not in (1, n) for size, n in zip(where.shape, logits.shape, strict=True)):
+        raise ValueError(
+            f"where has shape {where.shape}, expected {logits.shape} (classes) or {batch} (examples) "
+            "for these logits (class dimension last)"
+        )
+    where = jnp.broadcast_to(where, logits.shape)
     return present & where, jnp.any(where, axis=-1)
 
 

@@ -23,11 +23,11 @@ class StrategyConfig:
 
     population_size: int = 128
     """Members per generation."""
-    std: float = 0.1
+    std: float = 0.2
     """Standard deviation of the first generation's mutations."""
     std_rule: str = "exponential"
     """How std changes: constant or exponential (chaotic_es, gaussian_es, open_es; the others adapt it)."""
-    std_decay: float = 0.997
+    std_decay: float = 0.993
     """Factor on std per generation under the exponential rule."""
     std_limit: float = 0.01
     """Lower limit of std under the exponential rule."""

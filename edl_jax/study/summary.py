@@ -22,29 +22,36 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     """Return the results of finished runs by loss.
 
     Raises:
-      UserError: no paths, a directory without a result, or runs that differ in more than loss and seed.
+      UserError: no paths, a directory without a result, runs that differ in more than loss and seed, or two
+        of the same loss and seed.
     """
     if not paths:
         raise UserError("no run directories given: run.py summarize RUN [RUN ...]")
     groups: dict[str, list[dict[str, Any]]] = {}
     first: tuple[Path, dict[str, Any]] | None = None
+    seen: dict[tuple[str, int], Path] = {}
     for path in paths:
         try:
             record = json.loads((path / "config.json").read_text(encoding="utf-8"))
             result = json.loads((path / "result.json").read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+            if record["command"] != "downstream":
+                raise UserError(f"{path} is a {record['command']} run, expected a downstream run")
+            settings = dict(record["config"])
+            name, seed = settings.pop("loss"), settings.pop("seed")
+            result = {**result, "seed": seed}
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{path} is no finished run ({Path(error.filename).name} is missing)") from error
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} holds damaged JSON: {error}") from error
-        if record["command"] != "downstream":
-            raise UserError(f"{path} is a {record['command']} run, expected a downstream run")
-        config = {key: value for key, value in record["config"].items() if key not in ("loss", "seed")}
         if first is None:
-            first = (path, config)
-        elif config != first[1]:
-            changed = "; ".join(differences(first[1], config)[:3])
+            first = (path, settings)
+        elif settings != first[1]:
+            changed = "; ".join(differences(first[1], settings)[:3])
             raise UserError(f"{path} and {first[0]} differ in more than loss and seed ({changed})")
-        groups.setdefault(record["config"]["loss"], []).append({**result, "seed": record["config"]["seed"]})
+        if (name, seed) in seen:  # counted twice, a run would shrink the standard deviation
+            raise UserError(f"{path} and {seen[name, seed]} have the same loss and seed ({name}, {seed}): give one")
+        seen[name, seed] = path
+        groups.setdefault(name, []).append(result)
     return groups
 
 
@@ -54,7 +61,7 @@ def table(groups: dict[str, list[dict[str, Any]]]) -> str:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for name, results in sorted(groups.items()):
         seeds = " ".join(str(result["seed"]) for result in sorted(results, key=lambda r: r["seed"]))
-        cells = [_cell([result[key] for result in results], key) for key, _ in _COLUMNS]
+        cells = [_cell([result.get(key) for result in results], key) for key, _ in _COLUMNS]
         lines.append(f"| {' | '.join([name, seeds, *cells])} |")
     return "\n".join(lines)
 

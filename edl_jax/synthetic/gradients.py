@@ -86,8 +86,10 @@ def penalty(
     if wrong_way == 0.0 and exploding == 0.0 and roughness == 0.0:
         return total
     gradients = network_gradients(config, params, log_p, labels)
-    total += wrong_way * jnp.mean(gradients.wrong_way)
-    total += exploding * jnp.mean(jnp.maximum(gradients.norm / gradients.scale - EXPLODING_LIMIT, 0.0))
+    if wrong_way > 0.0:
+        total += wrong_way * jnp.mean(gradients.wrong_way)
+    if exploding > 0.0:
+        total += exploding * jnp.mean(jnp.maximum(gradients.norm / gradients.scale - EXPLODING_LIMIT, 0.0))
     if roughness > 0.0:
         values = g1(config, params, jnp.linspace(log_p_min, 0.0, _GRID, dtype=log_p.dtype)) / gradients.scale
         bends = values[2:] - 2.0 * values[1:-1] + values[:-2]

@@ -31,19 +31,19 @@ COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near
 class MixtureConfig:
     """Weights and concentrations of the mixture; weights need not sum to 1."""
 
-    uniform: float = 1.0
+    uniform: float = 0.1
     """Weight: Dirichlet 1, any prediction."""
-    confident_right: float = 1.0
+    confident_right: float = 0.03
     """Weight: confident and right."""
-    confident_wrong: float = 1.0
+    confident_wrong: float = 0.2
     """Weight: confident and wrong."""
-    boundary: float = 1.0
+    boundary: float = 0.1
     """Weight: the top two classes nearly tied."""
-    near_uniform: float = 1.0
+    near_uniform: float = 0.05
     """Weight: close to equal probabilities."""
-    log_uniform: float = 1.0
+    log_uniform: float = 0.52
     """Weight: ln p_t uniform."""
-    confidence: float = 10.0
+    confidence: float = 4.0
     """Concentration of the favoured class in confident_right, confident_wrong and boundary."""
     flatness: float = 10.0
     """Concentration of each class in near_uniform."""

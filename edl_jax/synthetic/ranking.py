@@ -57,6 +57,6 @@ def kendall_tau(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _scale(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the standard deviation of both vectors together, 1 where it is 0."""
+    """Return the standard deviation of both vectors together, 1 where it is 0, NaN where one is not finite."""
     std = jnp.std(jnp.concatenate([a, b]))
-    return jnp.where(std > 0.0, std, 1.0)
+    return jnp.where(std == 0.0, 1.0, std)  # not `>`: an infinite loss must not be scored on another scale

@@ -1,0 +1,33 @@
+"""Training of Flax models: state, step, loops of an epoch, metrics. Used by downstream and by search."""
+
+from edl_jax.training.inputs import make_prepare, train_subset
+from edl_jax.training.loop import (
+    EvalBatch,
+    choose_loop,
+    compile_epoch,
+    compile_evaluate,
+    make_eval_batches,
+)
+from edl_jax.training.metrics import EvalSums, TrainSums
+from edl_jax.training.optimizer import sgd, warmup_cosine
+from edl_jax.training.state import TrainState, count_params, create_state
+from edl_jax.training.step import make_eval_step, make_train_step
+
+__all__ = [
+    "EvalBatch",
+    "EvalSums",
+    "TrainState",
+    "TrainSums",
+    "choose_loop",
+    "compile_epoch",
+    "compile_evaluate",
+    "count_params",
+    "create_state",
+    "make_eval_batches",
+    "make_eval_step",
+    "make_prepare",
+    "make_train_step",
+    "sgd",
+    "train_subset",
+    "warmup_cosine",
+]

@@ -1,0 +1,154 @@
+"""Severity and the ranking objective against float64 NumPy and SciPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import special, stats
+
+from edl_jax.errors import UserError
+from edl_jax.synthetic import SEVERITIES, kendall_tau, ranking_accuracy, ranking_fitness, severity
+
+NUM_PAIRS = 1_000
+
+
+def reference_fitness(loss_a, loss_b, severity_a, severity_b, beta, margin):
+    """Return F by its formula: swap every pair into e_a < e_b, drop ties, average."""
+    la, lb, ea, eb = (np.asarray(x, np.float64) for x in (loss_a, loss_b, severity_a, severity_b))
+    s_e, s_l = np.std(np.append(ea, eb)), np.std(np.append(la, lb))
+    swap = ea > eb
+    la, lb = np.where(swap, lb, la), np.where(swap, la, lb)
+    ea, eb = np.where(swap, eb, ea), np.where(swap, ea, eb)
+    terms = np.logaddexp(beta * (margin * (eb - ea) / s_e - (lb - la) / s_l), 0) / beta
+    return np.mean(terms[ea < eb])
+
+
+def pairs(seed, noise=0.5, count=NUM_PAIRS):
+    """Return (loss_a, loss_b, severity_a, severity_b), float32: losses that rank imperfectly; a tenth are ties."""
+    rng = np.random.default_rng(seed)
+    severity_a, severity_b = rng.uniform(size=(2, count))
+    severity_b = np.where(np.arange(count) % 10 == 0, severity_a, severity_b)
+    loss_a, loss_b = (np.exp(e) + noise * rng.standard_normal(count) for e in (severity_a, severity_b))
+    return tuple(jnp.asarray(x, jnp.float32) for x in (loss_a, loss_b, severity_a, severity_b))
+
+
+fitness = jax.jit(ranking_fitness, static_argnames=("beta", "margin"))
+
+
+@pytest.mark.parametrize(("beta", "margin"), [(1.0, 0.0), (1.0, 1.0), (10.0, 1.0), (0.1, 0.5)])
+def test_fitness_is_the_formula(beta, margin):
+    batch = pairs(0)
+    expected = reference_fitness(*batch, beta, margin)
+    np.testing.assert_allclose(fitness(*batch, beta=beta, margin=margin), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("beta", "margin"), [(1.0, 0.0), (10.0, 1.0)])
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(a=st.floats(0.1, 10.0), b=st.floats(-10.0, 10.0), seed=st.integers(0, 100))
+def test_fitness_sees_neither_scale_nor_offset(beta, margin, a, b, seed):
+    loss_a, loss_b, *severities = pairs(seed)
+    expected = fitness(loss_a, loss_b, *severities, beta=beta, margin=margin)
+    moved = fitness(a * loss_a + b, a * loss_b + b, *severities, beta=beta, margin=margin)
+    assert abs(float(moved) - float(expected)) <= 1e-5
+
+
+def test_fitness_does_not_care_which_prediction_comes_first():
+    loss_a, loss_b, severity_a, severity_b = pairs(2)
+    swapped = fitness(loss_b, loss_a, severity_b, severity_a, margin=1.0)
+    np.testing.assert_allclose(swapped, fitness(loss_a, loss_b, severity_a, severity_b, margin=1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 10.0])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -3.7])
+def test_a_constant_loss_scores_ln_2_over_beta(beta, constant):
+    _, _, severity_a, severity_b = pairs(1)
+    flat = jnp.full(NUM_PAIRS, constant)
+    np.testing.assert_allclose(fitness(flat, flat, severity_a, severity_b, beta=beta), np.log(2.0) / beta, rtol=1e-6)
+
+
+def test_fitness_orders_losses_by_how_well_they_rank():
+    _, _, *severities = pairs(1)
+    right, noisy = fitness(*severities, *severities), fitness(*pairs(1, noise=1.0))
+    wrong = fitness(*(-x for x in severities), *severities)
+    assert right < noisy < np.log(2.0) < wrong
+
+
+def test_ties_of_severity_do_not_count():
+    loss_a, loss_b, severity_a, severity_b = pairs(3)
+    kept = np.asarray(severity_a != severity_b)
+    assert 0 < kept.sum() < NUM_PAIRS
+    changed = jnp.where(kept, loss_a, loss_b[::-1]), loss_b
+    # The scale s_l sees tied pairs too: compare by what their order contributes, with their values permuted.
+    swapped = jnp.where(kept, loss_a, loss_b), jnp.where(kept, loss_b, loss_a)
+    np.testing.assert_allclose(
+        fitness(*swapped, severity_a, severity_b), fitness(loss_a, loss_b, severity_a, severity_b), rtol=1e-6
+    )
+    assert ranking_accuracy(*changed, severity_a, severity_b) == ranking_accuracy(
+        loss_a, loss_b, severity_a, severity_b
+    )
+    everything_tied = fitness(loss_a, loss_b, severity_a, severity_a, margin=1.0)
+    assert float(everything_tied) == 0.0
+    assert float(ranking_accuracy(loss_a, loss_b, severity_a, severity_a)) == 0.0
+
+
+@pytest.mark.parametrize("bad", [jnp.inf, -jnp.inf, jnp.nan])
+def test_a_loss_that_is_not_finite_is_never_a_good_one(bad):
+    _, _, severity_a, severity_b = pairs(1)
+    loss_a, loss_b = 1e3 * severity_a, 1e3 * severity_b
+    worst = jnp.argmax(severity_b)
+    assert jnp.isnan(fitness(loss_a, loss_b.at[worst].set(bad), severity_a, severity_b))
+
+
+def test_ranking_accuracy_is_the_share_of_ordered_pairs():
+    loss_a, loss_b, severity_a, severity_b = (np.asarray(x) for x in pairs(4))
+    loss_a = np.where(np.arange(NUM_PAIRS) % 7 == 0, loss_b, loss_a)  # ties of the loss are errors
+    kept = severity_a != severity_b
+    expected = np.mean(
+        ((loss_a < loss_b) & (severity_a < severity_b) | (loss_a > loss_b) & (severity_a > severity_b))[kept]
+    )
+    np.testing.assert_allclose(ranking_accuracy(*map(jnp.asarray, (loss_a, loss_b, severity_a, severity_b))), expected)
+
+
+@pytest.mark.parametrize("levels", [3, 20, 10_000])
+def test_kendall_tau_is_scipys(levels):
+    rng = np.random.default_rng(levels)
+    x = rng.integers(0, levels, 300)
+    y = np.where(rng.uniform(size=300) < 0.5, x, rng.integers(0, levels, 300))
+    expected = stats.kendalltau(x, y).statistic
+    tau = jax.jit(kendall_tau)
+    np.testing.assert_allclose(tau(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)), expected, rtol=1e-5)
+    np.testing.assert_allclose(tau(jnp.asarray(x, jnp.float32), -jnp.asarray(y, jnp.float32)), -expected, rtol=1e-5)
+
+
+def test_kendall_tau_of_a_constant_is_zero():
+    assert float(kendall_tau(jnp.ones(20), jnp.arange(20.0))) == 0.0
+
+
+def test_severities_are_their_formulas():
+    rng = np.random.default_rng(0)
+    log_p = special.log_softmax(4.0 * rng.standard_normal((200, 6)), axis=-1)
+    labels = rng.integers(0, 6, 200)
+    p, y = np.exp(log_p), np.eye(6)[labels]
+    p_t = p[y == 1]
+    references = {
+        "brier": np.sum((p - y) ** 2, axis=-1),
+        "error": 1.0 - p_t,
+        "margin": np.max(np.where(y == 1, -1.0, p), axis=-1) - p_t,
+        "nll": -np.log(p_t),
+    }
+    assert set(SEVERITIES) == set(references)
+    for name, expected in references.items():
+        values = severity.get(name)(jnp.asarray(log_p, jnp.float32), jnp.asarray(labels))
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_error_keeps_its_precision_near_certainty():
+    tiny = np.array([1e-9, 1e-7, 1e-5])
+    log_p = jnp.asarray(np.stack([np.log1p(-tiny), np.log(tiny)], axis=-1), jnp.float32)
+    np.testing.assert_allclose(severity.error(log_p, jnp.zeros(3, jnp.int32)), tiny, rtol=1e-5)
+
+
+def test_unknown_severity():
+    with pytest.raises(UserError, match=r"unknown severity 'brie': did you mean brier\?"):
+        severity.get("brie")

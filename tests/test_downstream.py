@@ -1,0 +1,358 @@
+import collections
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from edl_jax import config as presets, downstream, loss
+from edl_jax.downstream import DownstreamConfig
+from edl_jax.errors import DivergedError, UserError
+
+SMALL = DownstreamConfig(
+    arch="mlp", dataset="digits", loss="cross_entropy", epochs=4, warmup_epochs=1.0, train_size=256, batch_size=32
+)
+TIMINGS = {"seconds", "images_per_second", "compile_seconds", "wall_seconds"}
+
+
+def changed(**changes):
+    return presets.override(SMALL, changes)
+
+
+def rows_of(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def numbers(record):
+    return {key: value for key, value in record.items() if key not in TIMINGS}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run: its directory and result."""
+    directory = tmp_path_factory.mktemp("downstream") / "run"
+    result = downstream.run(SMALL, out=directory)
+    return directory, result
+
+
+@contextlib.contextmanager
+def compilations():
+    """Count compilations by function name."""
+    counts = collections.Counter()
+
+    def listen(event, duration, *, fun_name="", **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            counts[fun_name] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield counts
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
+    directory, result = finished
+    assert json.loads((directory / "config.json").read_text())["config"]["arch"] == "mlp"
+    assert json.loads((directory / "result.json").read_text()) == result
+    rows = rows_of(directory)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert set(rows[0]) == {
+        "epoch",
+        "step",
+        "train_loss",
+        "train_accuracy",
+        "test_accuracy",
+        "test_nll",
+        "test_ece",
+        "lr",
+        "images_per_second",
+        "seconds",
+    }
+    assert rows[-1]["step"] == 32
+    assert rows[0]["lr"] == pytest.approx(0.1 * 7 / 8)  # last step of the warm-up epoch
+    assert 0 < rows[-1]["lr"] < 0.001
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"3", "4"}
+    for key in ("test_accuracy", "test_nll", "test_ece"):
+        assert result[key] == rows[-1][key]
+    best = max(rows, key=lambda row: row["test_accuracy"])
+    assert (result["best_epoch"], result["best_test_accuracy"]) == (best["epoch"], best["test_accuracy"])
+    assert result["num_params"] == 26_122
+    assert result["train_size"] == 256
+    assert result["loop"] == "steps"
+    assert result["test_accuracy"] > 0.7
+    assert result["train_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("arch", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("loop", ["steps", "scan"])
+def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, arch, loop):
+    with compilations() as counts:
+        downstream.run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{arch} on digits with cross_entropy (cpu): 3 epochs take " in err  # though this is no terminal
+    assert err.count("\n") == 1
+    ours = {"steps": ("train_batch", "draw_order"), "scan": ("train_epoch",)}[loop]
+    for name in (*ours, "init", "eval_step"):
+        found = {key: count for key, count in counts.items() if name in key.split("(")[-1].rstrip(")")}
+        assert list(found.values()) == [1], (name, counts)
+    assert max(counts.values()) == 1, counts  # nothing else is compiled anew each epoch
+
+
+class Killed(BaseException):
+    """Stands for a kill between two statements."""
+
+
+@pytest.mark.parametrize(("loop", "method"), [("steps", "log"), ("scan", "save")])
+def test_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch, finished, loop, method):
+    directory = tmp_path / "run"
+    config = changed(loop=loop)
+    original = getattr(downstream.Run, method)
+    calls = []
+
+    def die_after(self, *args):
+        original(self, *args)
+        calls.append(args)
+        if len(calls) == 3:
+            raise Killed
+
+    monkeypatch.setattr(downstream.Run, method, die_after)
+    with pytest.raises(Killed):
+        downstream.run(config, out=directory)
+    assert not (directory / "result.json").exists()
+    monkeypatch.undo()
+    resumed = downstream.run(config, out=directory, resume=True)
+    if loop == "steps":
+        uninterrupted_directory, uninterrupted = finished
+    else:
+        uninterrupted_directory = tmp_path / "uninterrupted"
+        uninterrupted = downstream.run(config, out=uninterrupted_directory)
+    assert numbers(resumed) == numbers(uninterrupted)
+    assert [numbers(row) for row in rows_of(directory)] == [numbers(row) for row in rows_of(uninterrupted_directory)]
+
+
+def test_resume_survives_a_cut_line_and_an_unreadable_checkpoint(tmp_path, monkeypatch, finished):
+    directory = tmp_path / "run"
+    original = downstream.Run.save
+
+    def die_after(self, step, state):
+        original(self, step, state)
+        if step == 3:
+            raise Killed
+
+    monkeypatch.setattr(downstream.Run, "save", die_after)
+    with pytest.raises(Killed):
+        downstream.run(SMALL, out=directory)
+    monkeypatch.undo()
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "test_acc')
+    for path in (directory / "checkpoints" / "3").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    resumed = downstream.run(SMALL, out=directory, resume=True)
+    assert numbers(resumed) == numbers(finished[1])
+    assert [row["epoch"] for row in rows_of(directory)] == [1, 2, 3, 4]
+
+
+def test_resuming_a_finished_run_returns_its_result(finished):
+    directory, result = finished
+    before = (directory / "metrics.jsonl").read_text()
+    assert downstream.run(SMALL, out=directory, resume=True) == result
+    assert (directory / "metrics.jsonl").read_text() == before
+
+
+def test_existing_directory_and_other_config_are_refused(finished):
+    directory, result = finished
+    with pytest.raises(UserError, match="exists: give --resume"):
+        downstream.run(SMALL, out=directory)
+    with pytest.raises(UserError, match=r"another config \(config.lr: 0.1 -> 0.2\)"):
+        downstream.run(changed(lr=0.2), out=directory, resume=True)
+    assert json.loads((directory / "result.json").read_text()) == result
+
+
+SCRIPT = """
+import sys
+from edl_jax import config, downstream
+settings = config.override(downstream.DownstreamConfig(), {settings!r})
+downstream.run(settings, out={out!r}, resume={resume})
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_then_resume_equals_an_uninterrupted_run(tmp_path):
+    settings = {**presets.to_dict(SMALL), "epochs": 60, "train_size": None}
+    config = presets.override(DownstreamConfig(), settings)
+    uninterrupted = downstream.run(config, out=tmp_path / "uninterrupted")
+    environment = {**os.environ, "PYTHONPATH": str(Path(downstream.__file__).parent.parent), "JAX_PLATFORMS": "cpu"}
+
+    def start(resume):
+        code = SCRIPT.format(settings=settings, out=str(tmp_path / "killed"), resume=resume)
+        return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+
+    lines, kills = 0, 0
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    for target in (1, 9, 23):
+        process = start(resume=kills > 0)
+        while process.poll() is None and lines < target:
+            time.sleep(0.003)
+            lines = len(metrics.read_text().splitlines()) if metrics.is_file() else 0
+        time.sleep(0.004 * target)  # another moment of the epoch each time
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 3, "the runs were too short to be killed"
+    assert not (tmp_path / "killed" / "result.json").exists()
+    resumed = downstream.run(config, out=tmp_path / "killed", resume=True)
+    assert numbers(resumed) == numbers(uninterrupted)
+    ours, theirs = rows_of(tmp_path / "killed"), rows_of(tmp_path / "uninterrupted")
+    assert [numbers(row) for row in ours] == [numbers(row) for row in theirs]
+
+
+@pytest.mark.parametrize("loop", ["steps", pytest.param("scan", marks=pytest.mark.slow)])
+def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, loop):
+    cross_entropy = loss.get("cross_entropy")
+
+    def nan_when_small(logits, labels, **_):
+        losses = cross_entropy(logits, labels)
+        return jnp.where(jnp.mean(losses) < 0.4, jnp.nan, losses)
+
+    monkeypatch.setattr(downstream.loss, "get", lambda name: nan_when_small)
+    directory = tmp_path / "run"
+    config = changed(loop=loop, epochs=8)
+    with pytest.raises(DivergedError) as caught:
+        downstream.run(config, out=directory)
+    message = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert "\n" not in message
+    rows = rows_of(directory)
+    epoch = len(rows) + 1  # the first that did not finish
+    step = int(message.split("at step ")[1].split()[0])
+    assert (epoch - 1) * 8 <= step < epoch * 8
+    assert step > 0
+    assert "cross_entropy" in message
+    assert f"(epoch {epoch}, lr 0." in message
+    assert f"checkpoint is that of epoch {epoch - 1} in {directory}" in message
+    assert (directory / "checkpoints" / str(epoch - 1)).is_dir()
+    assert not (directory / "result.json").exists()
+    # The kept checkpoint is usable: with a loss that behaves, the run goes on from there.
+    monkeypatch.undo()
+    assert downstream.run(config, out=directory, resume=True)["test_accuracy"] > 0.7
+    assert [row["epoch"] for row in rows_of(directory)] == list(range(1, 9))
+
+
+def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(downstream.loss, "get", lambda name: lambda z, y: jnp.nan * z[:, 0])
+    with pytest.raises(
+        DivergedError, match=r"at step 0 \(epoch 1, lr 0\): the last good checkpoint is that of epoch 0"
+    ):
+        downstream.run(SMALL, out=tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "resnet19"}, "unknown arch 'resnet19': did you mean resnet"),
+        ({"dataset": "cifar"}, "unknown dataset 'cifar': did you mean cifar10"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'"),
+        ({"loop": "stpes"}, "unknown loop 'stpes': did you mean steps"),
+        ({"epochs": 0}, "epochs is 0, expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0, expected at least 1"),
+        ({"seed": -1}, "seed is -1, expected at least 0"),
+        ({"lr": 0.0}, "lr is 0.0, expected a positive number"),
+        ({"lr": float("nan")}, "lr is nan, expected a positive number"),
+        ({"lr": float("inf")}, "lr is inf, expected a positive number"),
+        ({"momentum": 1.0}, "momentum is 1.0, expected at least 0 and below 1"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0, expected 0 or a positive number"),
+        ({"warmup_epochs": 4.0}, r"warmup_epochs is 4.0, expected at least 0 and below epochs \(4\)"),
+        ({"train_size": 8}, r"train_size is 8, expected at least batch_size \(32\)"),
+    ],
+)
+def test_bad_settings_are_refused_at_construction(changes, message):
+    with pytest.raises(UserError, match=message):
+        changed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "cross_entrpy"}, "unknown loss 'cross_entrpy': did you mean cross_entropy"),
+        ({"loss": "absent.safetensors"}, "absent.safetensors"),
+        ({"dataset": "cifar10"}, "cifar10"),
+        ({"train_size": 2000}, "train_size is 2000, expected at most 1437"),
+        ({"train_size": None, "batch_size": 1438}, "batch_size is 1438, expected at most the 1437"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        downstream.run(changed(**changes), data_dir=tmp_path / "data", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_of_another_number_of_classes_is_refused_in_a_line(tmp_path, monkeypatch):
+    def refuse(logits, labels):
+        raise ValueError("this loss was learned for 100 classes, got logits with 10")
+
+    monkeypatch.setattr(downstream.loss, "get", lambda name: refuse)
+    with pytest.raises(UserError, match="does not fit digits: this loss was learned for 100 classes"):
+        downstream.run(SMALL, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_seeds_differ(tmp_path, finished):
+    other = downstream.run(changed(seed=1), out=tmp_path / "other")
+    assert other["test_nll"] != finished[1]["test_nll"]
+
+
+@pytest.mark.parametrize("name", presets.preset_names("downstream"))
+def test_presets_are_valid_and_say_what_they_are_for(name):
+    presets.load_preset("downstream", name, DownstreamConfig())
+    path = presets.presets_dir() / "downstream" / f"{name}.yaml"
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert "run.py downstream" in first
+
+
+def test_default_preset_is_the_papers():
+    load = presets.load_preset
+    assert load("downstream", "default", DownstreamConfig()) == load("downstream", "paper", DownstreamConfig())
+
+
+def test_digits_preset_reaches_its_accuracy(tmp_path):
+    settings = presets.load_preset("downstream", "digits", DownstreamConfig())
+    result = downstream.run(presets.override(settings, {"loss": "cross_entropy"}), out=tmp_path / "run")
+    assert result["test_accuracy"] > 0.96
+
+
+@pytest.mark.slow
+def test_bfloat16_trains_as_well(tmp_path):
+    result = downstream.run(changed(precision="bfloat16", epochs=10, train_size=1024), out=tmp_path / "run")
+    assert result["precision"] == "bfloat16"
+    assert result["test_accuracy"] > 0.85
+
+
+def tfds_directory():
+    """Return a TFDS directory with cifar10, from EDL_JAX_TFDS_DIR or beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "tfds"
+    path = Path(os.environ.get("EDL_JAX_TFDS_DIR", beside))
+    return path if (path / "cifar10").is_dir() else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(tfds_directory() is None, reason="no CIFAR-10: name its TFDS directory in EDL_JAX_TFDS_DIR")
+def test_resnet8_learns_real_cifar10(tmp_path):
+    config = DownstreamConfig(
+        arch="resnet8", loss="cross_entropy", epochs=2, warmup_epochs=0.5, train_size=5000, batch_size=64, augment=False
+    )
+    result = downstream.run(config, data_dir=tfds_directory(), cache_dir=tmp_path / "cache", out=tmp_path / "run")
+    assert result["test_accuracy"] > 0.25
