@@ -168,7 +168,7 @@ def make_program(
     def init() -> Search:
         state = algorithm.init(search_key, params, es_params)
         return Search(
-            # Strong dtypes: evosax's own states start weakly typed and would make evolve compile twice.
+            # Strong dtypes, as in a restored checkpoint: evosax's own states start weakly typed, another program.
             strategy=jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state),
             generation=jnp.zeros((), jnp.int32),
             best=solution,

@@ -185,7 +185,7 @@ class Run:
         for step in sorted(manager.all_steps(), reverse=True):
             try:
                 stored = manager.restore(step, args=ocp.args.StandardRestore(abstract))
-                state = jax.tree.map(lambda x, y: y if np.size(x) else x, like, stored["state"])
+                state = jax.tree.map(_placed, like, stored["state"])
                 if not np.array_equal(stored["checksum"], _checksum(state)):
                     raise ValueError("its numbers do not have the checksum they were saved with")
             except Exception as error:  # whatever the layers below make of a damaged file
@@ -237,6 +237,13 @@ def _storable(leaf: Any) -> Any:
     return leaf if np.size(leaf) else np.zeros((1,), leaf.dtype)
 
 
+def _placed(like: Any, stored: Any) -> Any:
+    """Return a stored leaf, bound to a device only where `like` is: the same compiled program takes it then."""
+    if not np.size(like):
+        return like
+    return stored if getattr(like, "committed", True) else jax.device_put(jax.device_get(stored))
+
+
 def _checksum(state: Any) -> np.ndarray:
     """Return the CRC-32 of a pytree's numbers, `[1]` uint32: orbax's files have none on the numbers."""
     crc = 0
@@ -262,8 +269,9 @@ def _clear(path: Path) -> None:
     """Empty a run directory: config.json goes last, so that this can be interrupted and repeated."""
     config = path / "config.json"
     foreign = not config.is_file()
-    with contextlib.suppress(ValueError):  # a damaged one may be replaced
-        foreign = foreign or "command" not in json.loads(config.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):  # a damaged one may be replaced
+        stored = json.loads(config.read_text(encoding="utf-8"))
+        foreign = not (isinstance(stored, dict) and "command" in stored)
     if foreign:
         raise UserError(f"{path} is no run directory (it has no config.json of a run): refusing to overwrite it")
     for child in sorted(path.iterdir(), key=lambda child: child == config):

@@ -98,7 +98,7 @@ BAD = {
     "pretrain --resume --out nowhere": "nowhere: check --out, or drop --resume to start one",
     "pretrain --resume --out notes": "notes is no run directory",
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
-    "pretrain --resume --out run --seed 1 --num-classes 3": "(config.num_classes: 10 -> 3; config.seed: 0 -> 1): repeat",
+    "pretrain --resume --out run --seed 1 --num-classes 3": "(config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
     "pretrain --resume --out damaged": "config.json is damaged",
     "downstream --arch resnet19": "unknown arch 'resnet19': did you mean resnet18",
     "downstream --dataset cifar": "unknown dataset 'cifar': did you mean cifar10",

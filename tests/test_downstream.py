@@ -104,6 +104,7 @@ def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, caps
     for name in (*ours, "init", "eval_step"):
         found = {key: count for key, count in counts.items() if name in key.split("(")[-1].rstrip(")")}
         assert list(found.values()) == [1], (name, counts)
+    counts.pop("jit(stage)", None)  # Orbax's, one for each group of arrays that it copies
     assert max(counts.values()) == 1, counts  # nothing else is compiled anew each epoch
 
 

@@ -368,7 +368,7 @@ def test_kill_9_between_any_two_writes(environment, debug_run, tmp_path, method,
 def test_three_kills_at_any_moment(command, tmp_path):
     flags = ("--config", "debug", "--generations", "60")
     process = command(*flags, "--out", tmp_path / "whole")
-    assert process.wait() == 0
+    assert process.communicate()[1] == ""
     directory = tmp_path / "killed"
     for target in (4, 22, 40):
         process = command(*flags, "--out", directory, *(["--resume"] if directory.exists() else []))
@@ -379,7 +379,8 @@ def test_three_kills_at_any_moment(command, tmp_path):
         assert process.returncode == -signal.SIGKILL
     assert not (directory / "result.json").exists()
     process = command(*flags, "--out", directory, "--resume")
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     assert_same_run(directory, tmp_path / "whole")
 
 
@@ -392,6 +393,16 @@ def test_every_strategy_from_the_command_to_the_artifact(command, tmp_path, stra
     assert (process.returncode, err) == (0, "")
     assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
     assert loss.load(tmp_path / "run" / "loss.safetensors")(jnp.zeros((2, 10)), jnp.array([0, 1])).shape == (2,)
+
+
+@pytest.mark.slow
+def test_chunk_size_does_not_change_the_numbers(environment, debug_run, tmp_path):
+    result = pretrain.run(presets.override(DEBUG, {"chunk": 4}), out=tmp_path / "run")
+    expected = read(debug_run[0] / "result.json")
+    for key in ("fitness", "ranking_accuracy", "kendall_tau", "r_squared", "tail_slope"):
+        assert result[key] == expected[key]
+    for row, wanted in zip(rows_of(tmp_path / "run"), rows_of(debug_run[0]), strict=True):
+        assert {**row, "generations_per_second": 0} == {**wanted, "generations_per_second": 0}
 
 
 @pytest.mark.slow

@@ -163,6 +163,22 @@ def test_overwrite_replaces_a_run(tmp_path):
     assert new.restore(make_state(0)) is None
 
 
+def test_interrupted_overwrite_can_be_repeated(tmp_path, monkeypatch):
+    run = start(tmp_path / "run")
+    run.save(1, make_state(1))
+    run.finish({})
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.shutil, "rmtree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", overwrite=True)
+    monkeypatch.undo()
+    new = start(tmp_path / "run", overwrite=True)
+    assert {child.name for child in new.path.iterdir()} == {"config.json", "environment.json"}
+
+
 def test_overwrite_works_through_a_link(tmp_path):
     start(tmp_path / "run").finish({})
     (tmp_path / "link").symlink_to(tmp_path / "run")
@@ -171,7 +187,7 @@ def test_overwrite_works_through_a_link(tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-@pytest.mark.parametrize("content", [None, '{"model_type": "bert"}', "[1]"])
+@pytest.mark.parametrize("content", [None, '{"model_type": "bert"}', "[1]", "null"])
 def test_overwrite_deletes_nothing_but_runs(tmp_path, content):
     (tmp_path / "thesis.tex").write_text("years of work")
     if content is not None:

@@ -31,17 +31,17 @@ COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near
 class MixtureConfig:
     """Weights and concentrations of the mixture; weights need not sum to 1."""
 
-    uniform: float = 0.1
+    uniform: float = 0.05
     """Weight: Dirichlet 1, any prediction."""
-    confident_right: float = 0.03
+    confident_right: float = 0.02
     """Weight: confident and right."""
-    confident_wrong: float = 0.2
+    confident_wrong: float = 0.1
     """Weight: confident and wrong."""
-    boundary: float = 0.1
+    boundary: float = 0.08
     """Weight: the top two classes nearly tied."""
     near_uniform: float = 0.05
     """Weight: close to equal probabilities."""
-    log_uniform: float = 0.52
+    log_uniform: float = 0.7
     """Weight: ln p_t uniform."""
     confidence: float = 4.0
     """Concentration of the favoured class in confident_right, confident_wrong and boundary."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import loss_reference
 import numpy as np
 import pytest
-from conftest import PRIORS, random_artifact
+from loss_cases import PRIORS, random_artifact
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -88,7 +88,10 @@ def test_architectures(tmp_path, activation):
 def test_overwriting_is_atomic(artifact, path, monkeypatch):
     before = path.read_bytes()
 
+    write = Path.write_bytes
+
     def full(self, data):
+        write(self, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
@@ -96,6 +99,7 @@ def test_overwriting_is_atomic(artifact, path, monkeypatch):
         loss.save(random_artifact(5), path)
     monkeypatch.undo()
     assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
     loss.save(random_artifact(5), path)
     assert path.read_bytes() != before
     assert list(path.parent.iterdir()) == [path]  # no temporary file is left

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import loss_reference
 import numpy as np
 import pytest
-from conftest import PRIORS, integers, normal, soft_labels
+from loss_cases import PRIORS, integers, normal, soft_labels
 
 from edl_jax import loss
 from edl_jax.errors import UserError

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import integers, normal
 from hypothesis import given, settings, strategies as st
 from jax.sharding import PartitionSpec
+from loss_cases import integers, normal
 
 from edl_jax import loss
 

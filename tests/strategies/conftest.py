@@ -1,34 +1,13 @@
-"""Strategies in evosax's interface, and how to run them."""
+"""Every registered strategy, and a count of compilations."""
 
 import contextlib
-import functools
 import logging
 
 import jax
-import jax.numpy as jnp
 import pytest
+from strategy_cases import OURS
 
-from edl_jax.strategies import ChaoticES, StrategyConfig, create, names
-
-OURS = ("ChaoticES", "chaotic_es", "gaussian_es")
-
-
-@functools.cache
-def build(name, num_dims=2, population_size=8, **settings):
-    """Return (algorithm, params): a registered strategy, or ChaoticES from its two required arguments.
-
-    An algorithm is a static argument of its own jitted methods: each instance is compiled anew, so share them.
-    """
-    solution = jnp.zeros(num_dims)
-    if name == "ChaoticES":
-        algorithm = ChaoticES(population_size, solution)
-        return algorithm, algorithm.default_params
-    return create(name, solution, StrategyConfig(population_size=population_size, **settings))
-
-
-def sphere(population):
-    """Return the fitness `[population_size]` of flat members, the square of their length."""
-    return jnp.sum(jnp.square(population), axis=-1)
+from edl_jax.strategies import names
 
 
 @pytest.fixture(params=["ChaoticES", *names()])

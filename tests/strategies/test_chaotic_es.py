@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import OURS, build, sphere
+from strategy_cases import OURS, build, sphere
 
 from edl_jax.errors import UserError
 from edl_jax.strategies import ChaoticES
@@ -66,16 +66,17 @@ def test_recombination_is_the_formula(name):
     np.testing.assert_allclose(after.mean, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_failed_members_have_no_say(bad):
-    algorithm = build("ChaoticES", 3)[0]
-    fitness = np.array([3.0, bad, 1.0, bad, bad, 2.0, bad, 4.0], np.float32)
-    after, population, metrics = tell(algorithm, jnp.asarray(fitness))
-    weights = np.maximum(np.log(4.5) - np.log(np.arange(1, 5)), 0.0)
-    expected = (weights / weights.sum()) @ population[[2, 5, 0, 7]]
-    np.testing.assert_allclose(after.mean, expected, rtol=1e-5)
-    assert float(after.best_fitness) == float(metrics["best_fitness"]) == 1.0
-    np.testing.assert_allclose(after.best_solution, population[2], rtol=1e-6)
+@pytest.mark.parametrize("elite_ratio", [0.5, 1.0])
+def test_failed_members_have_no_say(elite_ratio):
+    algorithm = ChaoticES(8, jnp.ones(3), elite_ratio=elite_ratio)
+    weights = np.maximum(np.log(8 * elite_ratio + 0.5) - np.log(np.arange(1, 5)), 0.0)
+    for bad in (np.nan, np.inf):
+        fitness = np.array([3.0, bad, 1.0, bad, bad, 2.0, bad, 4.0], np.float32)
+        after, population, metrics = tell(algorithm, jnp.asarray(fitness))
+        expected = (weights / weights.sum()) @ population[[2, 5, 0, 7]]
+        np.testing.assert_allclose(after.mean, expected, rtol=1e-5)
+        assert float(after.best_fitness) == float(metrics["best_fitness"]) == 1.0
+        np.testing.assert_allclose(after.best_solution, population[2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -137,14 +138,14 @@ def test_random_fitness_moves_nothing(alpha, std_rule):
     generations, decay = 40, 0.97
     algorithm = ChaoticES(8, jnp.zeros(8), alpha=alpha, std_rule=std_rule)
     params = algorithm.default_params.replace(std_init=0.5, std_decay=decay)
-    mean, std = random_search(algorithm, params, 1_000, generations)
+    mean, std = random_search(algorithm, params, 4_000, generations)
     moved = np.asarray(mean, np.float64).ravel()
     z = np.mean(moved) / (np.std(moved) / np.sqrt(moved.size))
     assert abs(z) < 4.0
 
     stds = 0.5 * (decay ** np.arange(generations) if std_rule == "exponential" else np.ones(generations))
     walk = np.sum(stds**2) * np.sum(np.asarray(params.weights, np.float64) ** 2)
-    assert np.var(moved) == pytest.approx(walk, rel=0.08)
+    assert np.var(moved) == pytest.approx(walk, rel=0.04)
 
     expected = np.log(0.5) + (generations * np.log(decay) if std_rule == "exponential" else 0.0)
     np.testing.assert_allclose(np.log(std), expected, atol=1e-4)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import cross_entropy_network, error_network, only
+from known_losses import cross_entropy_network, error_network, only
 
 from edl_jax import loss
 from edl_jax.loss import _network

@@ -1,8 +1,6 @@
 """Loss networks that are a known function exactly, and the mixtures that the tests use."""
 
-import jax
 import numpy as np
-import pytest
 
 from edl_jax import loss
 from edl_jax.synthetic import MixtureConfig
@@ -35,8 +33,3 @@ def error_network():
 
 def uncalibrated(network, params, **calibration):
     return loss.Artifact(network, params, loss.Calibration(**calibration))
-
-
-@pytest.fixture
-def key():
-    return jax.random.key(0)

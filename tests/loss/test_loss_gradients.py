@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import integers, normal
 from jax.test_util import check_grads
+from loss_cases import integers, normal
 
 from edl_jax import loss
 
