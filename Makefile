@@ -20,7 +20,7 @@ run: $(VENV)/.installed
 test: lint typecheck unit
 
 test-all: lint typecheck
-	$(PY) -m pytest -n $(WORKERS) -m "slow or not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
@@ -30,7 +30,7 @@ typecheck: $(VENV)/.installed-dev
 	$(PY) -m mypy
 
 unit: $(VENV)/.installed-dev
-	$(PY) -m pytest -n $(WORKERS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # The prior that the package ships: docs/design.md says why it looks as it does.
 prior: $(VENV)/.installed

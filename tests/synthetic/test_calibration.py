@@ -66,11 +66,6 @@ def test_gradient_norm_is_cross_entropys_on_held_out_keys(artifact, num_classes,
         assert gradient_norm_ratio(jax.random.key(77), artifact, MIXTURE, 10) == pytest.approx(ratio, rel=1e-4)
 
 
-def test_gradient_norm_between_the_measured_numbers_of_classes(artifact):
-    """Interpolation in ln C is not exact: halfway between two knots it costs a few per cent at most."""
-    assert measured_ratio(77, artifact, 30)[0] == pytest.approx(1.0, abs=0.05)
-
-
 def shipped():
     return [name for name in loss.names() if name not in ("brier", "cross_entropy", "label_smoothing")]
 
@@ -118,13 +113,15 @@ def test_the_tail_goes_on_straight(artifact):
 
 def test_a_network_that_is_cross_entropy_becomes_cross_entropy(small):
     network, params = cross_entropy_network(sign=0.037)
-    drop_in = loss.learned_loss(loss.Artifact(network, params, calibrate(jax.random.key(0), network, params, MIXTURE)))
+    calibrated = calibrate(jax.random.key(0), network, params, MIXTURE)
+    drop_in = loss.learned_loss(loss.Artifact(network, params, calibrated))
+    assert -0.1 < calibrated.shift[0] <= 0.0  # the best of a few hundred predictions is near p_t = 1, not at it
     labels = jnp.zeros(9, jnp.int32)
     for num_classes in (2, 10):
         logits = np.zeros((9, num_classes), np.float32)
         logits[:, 1] = [-1e4, -20.0, -1.0, 0.0, 1.0, 5.0, 20.0, 100.0, 1e4]
         expected = loss.cross_entropy(logits, labels)
-        np.testing.assert_allclose(drop_in(logits, labels), expected, rtol=1e-3, atol=0.01)
+        np.testing.assert_allclose(drop_in(logits, labels), expected + calibrated.shift[0], rtol=1e-4, atol=1e-4)
 
 
 def test_calibration_undoes_scale_and_offset(small):
