@@ -18,12 +18,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from edl_jax import figures, loss, strategies
+from edl_jax import environment, figures, loss, strategies
 from edl_jax.config import to_dict
 from edl_jax.errors import UserError, require, unknown
 from edl_jax.evolution import Program, Search, Task, make_program
 from edl_jax.loss import NetworkConfig
-from edl_jax.runs import Run, versions
+from edl_jax.runs import Run
 from edl_jax.strategies import StrategyConfig
 from edl_jax.synthetic import MixtureConfig, calibrate, gradient_norm_ratio, severity, shape_report
 
@@ -199,7 +199,7 @@ def _conclude(directory: Run, config: PretrainConfig, task: Task, program: Progr
         "tail_slope": calibration.tail_slope * float(calibration.at(jnp.float32(config.num_classes))[0]),
         "num_parameters": program.num_dims,
     }
-    metadata = {"config": to_dict(config), "metrics": metrics, "versions": versions()}
+    metadata = {"config": to_dict(config), "metrics": metrics, "versions": environment.versions()}
     artifact = dataclasses.replace(artifact, metadata=metadata)
     path = directory.path / "loss.safetensors"
     loss.save(artifact, path)

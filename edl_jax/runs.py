@@ -11,15 +11,11 @@ Nothing here is ever unpickled. Every write that replaces a file is atomic.
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import logging
 import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -30,11 +26,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from edl_jax import environment
 from edl_jax.config import differences, to_dict
 from edl_jax.errors import UserError
 
 _LOGGER = logging.getLogger("edl_jax")
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -57,15 +53,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; non-finite numbers become null."""
     text = json.dumps(_plain(value), indent=2, allow_nan=False)
     write_atomic(path, (text + "\n").encode())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for name in ("edl-jax", *_PACKAGES):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 @dataclasses.dataclass
@@ -125,7 +112,7 @@ class Run:
         except OSError as error:
             raise UserError(f"cannot make run directory {path}: {error.strerror}; give another --out") from error
         write_json(path / "config.json", record)
-        run = cls(path=path, resumed=resume, _environment=_environment(path))
+        run = cls(path=path, resumed=resume, _environment=environment.describe(path))
         run._write_environment()
         return run
 
@@ -300,34 +287,6 @@ def _check_same(path: Path, record: Mapping[str, Any]) -> None:
             f"cannot resume {path} with another config ({'; '.join(changed[:4])}): "
             "repeat its flags, or give another --out"
         )
-
-
-def _environment(path: Path) -> dict[str, Any]:
-    device = jax.devices()[0]
-    earlier = 0.0
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = float(json.loads((path / "environment.json").read_text(encoding="utf-8"))["wall_seconds"])
-    return {
-        "versions": versions(),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "cpu_count": os.cpu_count(),
-        "git_revision": _git_revision(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "earlier_wall_seconds": earlier,
-        "finished": False,
-    }
-
-
-def _git_revision() -> str | None:
-    """Return the revision of the checkout that this package runs from, if it is one."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    return None
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """Strict settings for every test: our own code never promotes ranks, warnings are errors."""
 
+import collections
+import contextlib
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,3 +15,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def compilations():
+    """Return a context manager that yields a Counter of the programs compiled inside it, by name: `jit(f)`."""
+
+    @contextlib.contextmanager
+    def count():
+        counts = collections.Counter()
+
+        def listen(event, duration, *, fun_name="", **_):
+            if event == "/jax/core/compile/backend_compile_duration":
+                counts[fun_name] += 1
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield counts
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return count

@@ -1,5 +1,3 @@
-import collections
-import contextlib
 import json
 import os
 import signal
@@ -8,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -40,22 +37,6 @@ def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("downstream") / "run"
     result = downstream.run(SMALL, out=directory)
     return directory, result
-
-
-@contextlib.contextmanager
-def compilations():
-    """Count compilations by function name."""
-    counts = collections.Counter()
-
-    def listen(event, duration, *, fun_name="", **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            counts[fun_name] += 1
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield counts
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
@@ -93,7 +74,7 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
 
 @pytest.mark.parametrize("arch", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loop", ["steps", "scan"])
-def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, arch, loop):
+def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, compilations, arch, loop):
     with compilations() as counts:
         downstream.run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
     out, err = capsys.readouterr()

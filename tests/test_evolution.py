@@ -1,5 +1,3 @@
-import collections
-import contextlib
 import functools
 from typing import Any
 
@@ -91,22 +89,6 @@ def assert_same_leaves(found, expected):
         np.testing.assert_array_equal(a, b)
 
 
-@contextlib.contextmanager
-def compilations():
-    """Count compilations by function name."""
-    counts = collections.Counter()
-
-    def listen(event, duration, *, fun_name="", **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            counts[fun_name] += 1
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield counts
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
 def test_metrics_of_a_run():
     search, metrics = whole_run(2)
     names = {"generation", "fitness_best", "fitness_mean", "fitness_of_mean", "population_spread"}
@@ -154,7 +136,7 @@ def test_init_begins_the_same_run_again():
     assert_same_metrics(metrics, whole_run(2)[1])
 
 
-def test_another_seed_is_another_run_and_compiles_each_function_once():
+def test_another_seed_is_another_run_and_compiles_each_function_once(compilations):
     built = make(seed=1)
     with compilations() as counts:
         search, metrics = evolve(built, built.init(), 3)
@@ -166,7 +148,7 @@ def test_another_seed_is_another_run_and_compiles_each_function_once():
 
 
 @pytest.mark.parametrize("strategy", strategies.names())
-def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, tmp_path, monkeypatch):
+def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, tmp_path, monkeypatch, compilations):
     fitness = evolution.fitness
 
     def nan_for_half(task, params, batch):

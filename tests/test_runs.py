@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from edl_jax import cli, runs
+from edl_jax import cli, environment, runs
 from edl_jax.errors import UserError
 from edl_jax.runs import Run
 
@@ -98,15 +98,15 @@ def test_directory_holds_what_the_design_says(tmp_path):
 def test_environment_says_where_and_how_the_run_was_made(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/where/run.py", "test", "--lr", "0.1"])
     run = start(tmp_path / "run")
-    environment = read(run.path / "environment.json")
-    assert environment["command"] == ["run.py", "test", "--lr", "0.1"]
-    assert environment["device"] == {"platform": "cpu", "kind": "cpu", "count": jax.device_count()}
-    assert environment["versions"]["jax"] == jax.__version__
-    assert {"python", "jaxlib", "flax", "evosax", "numpy", "orbax-checkpoint"} <= set(environment["versions"])
-    assert environment["cpu_count"] == os.cpu_count()
-    assert environment["git_revision"] is None or re.fullmatch(r"[0-9a-f]{40}", environment["git_revision"])
-    assert environment["finished"] is False
-    assert environment["wall_seconds"] >= 0.0
+    record = read(run.path / "environment.json")
+    assert record["command"] == ["run.py", "test", "--lr", "0.1"]
+    assert record["device"] == {"platform": "cpu", "kind": "cpu", "count": jax.device_count()}
+    assert record["versions"]["jax"] == jax.__version__
+    assert {"python", "jaxlib", "flax", "evosax", "numpy", "orbax-checkpoint"} <= set(record["versions"])
+    assert record["cpu_count"] == os.cpu_count()
+    assert record["git_revision"] is None or re.fullmatch(r"[0-9a-f]{40}", record["git_revision"])
+    assert record["finished"] is False
+    assert record["wall_seconds"] >= 0.0
     run.finish({})
     assert read(run.path / "environment.json")["finished"] is True
 
@@ -480,6 +480,6 @@ def test_full_disk_loses_nothing(tmp_path):
 
 
 def test_version_of_every_dependency_that_decides_a_result_is_recorded():
-    found = runs.versions()
+    found = environment.versions()
     assert {"python", "jax", "jaxlib", "flax", "optax", "evosax", "numpy"} <= set(found)
     assert all(re.match(r"\d+\.\d+", version) for version in found.values())

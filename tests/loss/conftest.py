@@ -1,9 +1,5 @@
 """Every registered loss, and a random learned one, each beside its NumPy reference."""
 
-import contextlib
-import logging
-
-import jax
 import jax.numpy as jnp
 import loss_reference
 import pytest
@@ -31,28 +27,3 @@ def case(request, tmp_path_factory):
 def batch():
     """Return logits `[6, 5]` with gaps up to about 15, and labels `[6]`."""
     return normal(3, (6, 5), 5.0), jnp.array([0, 4, 2, 2, 1, 3])
-
-
-@pytest.fixture
-def compilations():
-    """Return a context manager that yields the list of names of functions compiled inside it."""
-
-    @contextlib.contextmanager
-    def record():
-        names: list[str] = []
-
-        class Handler(logging.Handler):
-            def emit(self, record):
-                message = record.getMessage()
-                if message.startswith("Compiling jit("):
-                    names.append(message.removeprefix("Compiling jit(").split(")")[0])
-
-        logger, handler = logging.getLogger("jax._src.interpreters.pxla"), Handler()
-        logger.addHandler(handler)
-        try:
-            with jax.log_compiles():
-                yield names
-        finally:
-            logger.removeHandler(handler)
-
-    return record
