@@ -175,14 +175,13 @@ def make_program(
             best_fitness=jnp.full((), jnp.inf, jnp.float32),
         )
 
-    def step(search: Search) -> tuple[Search, dict[str, jax.Array]]:
+    def step(search: Search, held_out: Batch) -> tuple[Search, dict[str, jax.Array]]:
         ask_key, batch_key, tell_key = jax.random.split(jax.random.fold_in(generation_key, search.generation), 3)
         population, state = algorithm.ask(ask_key, search.strategy, es_params)
         scores = evaluate(population, draw(batch_key, task, task.num_pairs))
         state, _ = algorithm.tell(tell_key, population, scores, state, es_params)
 
         # The population's minimum on a noisy fresh batch is biased: candidates are re-scored on a fixed one.
-        held_out = draw(held_out_key, task, held_out_pairs)
         flat = jax.vmap(lambda member: ravel_pytree(member)[0])(population)
         first = jnp.argmin(jnp.where(jnp.isnan(scores), jnp.inf, scores))
         candidates = jnp.stack([state.mean, flat[first]])
@@ -203,12 +202,17 @@ def make_program(
         }
         return Search(state, search.generation + 1, best, best_fitness), metrics
 
-    def guarded(search: Search, _: None) -> tuple[Search, dict[str, jax.Array]]:
-        shapes = jax.eval_shape(step, search)[1]
-        idle = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-        return jax.lax.cond(search.generation < generations, step, lambda s: (s, idle), search)
-
     def evolve(search: Search) -> tuple[Search, dict[str, jax.Array]]:
+        # Drawn here, once a chunk: inside the scan XLA would draw the same batch again in every generation.
+        held_out = draw(held_out_key, task, held_out_pairs)
+        shapes = jax.eval_shape(step, search, held_out)[1]
+        idle = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+
+        def guarded(search: Search, _: None) -> tuple[Search, dict[str, jax.Array]]:
+            return jax.lax.cond(
+                search.generation < generations, lambda s: step(s, held_out), lambda s: (s, idle), search
+            )
+
         return jax.lax.scan(guarded, search, None, length=chunk)
 
     @jax.jit
