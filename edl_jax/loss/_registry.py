@@ -11,13 +11,30 @@ from typing import Any, cast
 from edl_jax.errors import UserError, closest, unknown
 from edl_jax.loss._artifact import read
 from edl_jax.loss._base import Loss
-from edl_jax.loss._classic import brier, cross_entropy, label_smoothing
+from edl_jax.loss._classic import brier, cross_entropy, focal, label_smoothing, poly1
+from edl_jax.loss._found import ace, baikal, sparse_lsr
 from edl_jax.loss._learned import Artifact, learned_loss
+from edl_jax.loss._logits import logit_norm, squentropy
+from edl_jax.loss._robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
 
 _CLASSIC: dict[str, Callable[..., Any]] = {
+    "ace": ace,
+    "baikal": baikal,
     "brier": brier,
     "cross_entropy": cross_entropy,
+    "focal": focal,
+    "gce": gce,
     "label_smoothing": label_smoothing,
+    "logit_norm": logit_norm,
+    "mae": mae,
+    "nce": nce,
+    "nce_rce": nce_rce,
+    "poly1": poly1,
+    "reverse_cross_entropy": reverse_cross_entropy,
+    "sce": sce,
+    "sparse_lsr": sparse_lsr,
+    "squentropy": squentropy,
+    "taylor_cross_entropy": taylor_cross_entropy,
 }
 _SUFFIX = ".safetensors"
 

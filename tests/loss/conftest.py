@@ -3,24 +3,36 @@
 import jax.numpy as jnp
 import loss_reference
 import pytest
-from loss_cases import PRIORS, Case, normal, random_artifact
+from loss_cases import PRIORS, Case, Family, normal, random_artifact
 
 from edl_jax import loss
 
 RANDOM = "random artifact"
+LEARNED = sorted({*loss.names()} - {*loss_reference.CLASSIC})
 
 
-@pytest.fixture(scope="session", params=[*loss.names(), RANDOM])
-def case(request, tmp_path_factory):
-    name = request.param
-    if name in loss_reference.CLASSIC:
-        return Case(name, loss.get(name), loss_reference.CLASSIC[name])
-    path = PRIORS / f"{name}.safetensors"
-    if name == RANDOM:
-        path = tmp_path_factory.mktemp("loss") / "random.safetensors"
-        loss.save(random_artifact(7, hidden=(4,)), path)
-    plain = loss.load(path) if name == RANDOM else loss.get(name)
-    return Case(name, plain, loss_reference.learned(path), loss.load_artifact(path))
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory):
+    classic = Family({name: loss.get(name) for name in loss_reference.CLASSIC})
+    cases = {name: Case(name, classic, reference) for name, reference in loss_reference.CLASSIC.items()}
+    random = tmp_path_factory.mktemp("loss") / "random.safetensors"
+    loss.save(random_artifact(7, hidden=(4,)), random)
+    for name in (*LEARNED, RANDOM):
+        path = random if name == RANDOM else PRIORS / f"{name}.safetensors"
+        plain = loss.load(path) if name == RANDOM else loss.get(name)
+        cases[name] = Case(name, Family({name: plain}), loss_reference.learned(path), loss.load_artifact(path))
+    return cases
+
+
+@pytest.fixture(scope="session", params=[*loss_reference.CLASSIC, *LEARNED, RANDOM])
+def case(request, cases):
+    return cases[request.param]
+
+
+@pytest.fixture(scope="session", params=["cross_entropy", *LEARNED, RANDOM])
+def family(request, cases):
+    """Return all the classic losses, or a learned one alone."""
+    return cases[request.param].family
 
 
 @pytest.fixture

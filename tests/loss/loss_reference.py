@@ -26,10 +26,107 @@ def label_smoothing(logits, y, alpha=0.1):
     return cross_entropy(logits, (1 - alpha) * y + alpha / logits.shape[-1])
 
 
+def weighted(y, values):
+    """Return the label-weighted mean of values `[N, C]`, one for each class as the true one."""
+    return np.sum(y * values, axis=-1)
+
+
+def log_not_p(logits):
+    """Return ln(1 - p) from the logits of the other classes."""
+    total = special.logsumexp(logits, axis=-1, keepdims=True)
+    others = [special.logsumexp(np.delete(logits, c, axis=-1), axis=-1) for c in range(logits.shape[-1])]
+    return np.stack(others, axis=-1) - total
+
+
+def focal(logits, y, gamma=2.0):
+    p = special.softmax(logits, axis=-1)
+    return weighted(y, -((1 - p) ** gamma) * special.log_softmax(logits, axis=-1))
+
+
+def poly1(logits, y, epsilon=2.0):
+    return cross_entropy(logits, y) + epsilon * weighted(y, 1 - special.softmax(logits, axis=-1))
+
+
+def mae(logits, y):
+    return np.sum(np.abs(special.softmax(logits, axis=-1) - y), axis=-1) / 2
+
+
+def gce(logits, y, q=0.7, k=None):
+    p = special.softmax(logits, axis=-1)
+    return weighted(y, (1 - np.where(p <= (k or 0), k or 0, p) ** q) / q)
+
+
+def reverse_cross_entropy(logits, y, clip=1e-4):
+    p = special.softmax(logits, axis=-1)
+    identity = np.eye(p.shape[-1])
+    return weighted(y, -p @ np.log(np.maximum(identity, clip)))
+
+
+def sce(logits, y, alpha=0.1, beta=1.0, clip=1e-4):
+    return alpha * cross_entropy(logits, y) + beta * reverse_cross_entropy(logits, y, clip)
+
+
+def nce(logits, y):
+    log_p = special.log_softmax(logits, axis=-1)
+    return weighted(y, log_p) / np.sum(log_p, axis=-1)
+
+
+def nce_rce(logits, y, alpha=1.0, beta=1.0, clip=1e-4):
+    return alpha * nce(logits, y) + beta * reverse_cross_entropy(logits, y, clip)
+
+
+def taylor_cross_entropy(logits, y, order=2):
+    p = special.softmax(logits, axis=-1)
+    return weighted(y, sum((1 - p) ** j / j for j in range(1, order + 1)))
+
+
+def ace(logits, y, phi0=1.0, phi1=1.1):
+    return weighted(y, phi0 * np.abs(np.log(phi1) + special.log_softmax(logits, axis=-1)))
+
+
+def sparse_lsr(logits, y, alpha=0.1):
+    log_p, n = special.log_softmax(logits, axis=-1), logits.shape[-1]
+    share = log_not_p(logits) - np.log(n - 1)
+    return weighted(y, -(1 - alpha + alpha / n) * log_p - alpha * (n - 1) / n * share)
+
+
+def baikal(logits, y):
+    log_p = special.log_softmax(logits, axis=-1)
+    inverse = np.where(log_p < np.log(1e-7), 1e7 * (1 + np.log(1e-7) - log_p), np.exp(-log_p))
+    return -np.mean(log_p - y * inverse, axis=-1)
+
+
+def squentropy(logits, y):
+    squares = np.sum(logits**2, axis=-1, keepdims=True) - logits**2
+    return cross_entropy(logits, y) + weighted(y, squares) / (logits.shape[-1] - 1)
+
+
+def logit_norm(logits, y, tau=0.04):
+    norm = np.linalg.norm(logits, axis=-1, keepdims=True) + 1e-7
+    return cross_entropy(logits / (tau * norm), y)
+
+
 CLASSIC: dict[str, Reference] = {
-    "brier": brier,
-    "cross_entropy": cross_entropy,
-    "label_smoothing": label_smoothing,
+    function.__name__: function
+    for function in (
+        ace,
+        baikal,
+        brier,
+        cross_entropy,
+        focal,
+        gce,
+        label_smoothing,
+        logit_norm,
+        mae,
+        nce,
+        nce_rce,
+        poly1,
+        reverse_cross_entropy,
+        sce,
+        sparse_lsr,
+        squentropy,
+        taylor_cross_entropy,
+    )
 }
 
 ACTIVATIONS = {

@@ -8,7 +8,8 @@ import pytest
 from loss_cases import PRIORS, integers, normal, soft_labels
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+
+NOT_AFFINE = {"brier", "mae"}  # in soft labels: distances between p and y
 
 
 def one_hot(labels, num_classes):
@@ -64,12 +65,12 @@ def test_integer_labels_of_any_dtype(case, batch):
     logits, labels = batch
     expected = case.function(logits, labels)
     close(case.function(logits, labels.astype(jnp.uint8)), expected, 1e-6)
-    close(case.plain(np.asarray(logits), np.asarray(labels, np.int64)), expected, 1e-6)
+    close(case.function(np.asarray(logits), np.asarray(labels, np.int64)), expected, 1e-6)
 
 
 def test_soft_labels_enter_affinely(case, batch):
-    if case.name == "brier":
-        pytest.skip("a square in y")
+    if case.name in NOT_AFFINE:
+        pytest.skip("a distance between p and y")
     logits, _ = batch
     a, b = (soft_labels(i, logits.shape) for i in (1, 2))
     mixed = case.function(logits, 0.3 * a + 0.7 * b)
@@ -132,9 +133,10 @@ def test_half_precision_is_kept_and_computed_in_single(case, batch, dtype):
     labels = jnp.append(labels, 0)
     values = case.function(logits, labels)
     assert values.dtype == dtype
-    assert jnp.all(jnp.isfinite(values))
     single = case.function(logits.astype(jnp.float32), labels)
-    np.testing.assert_allclose(values.astype(jnp.float32), single, rtol=float(jnp.finfo(dtype).eps), atol=1e-4)
+    assert jnp.all(jnp.isfinite(single))
+    rounded = np.asarray(single.astype(dtype), np.float32)  # infinite beyond the range of float16
+    np.testing.assert_allclose(np.asarray(values, np.float32), rounded, rtol=float(jnp.finfo(dtype).eps), atol=1e-4)
 
 
 def test_nan_stays_visible(case, batch):
@@ -164,28 +166,15 @@ def test_a_label_that_is_no_class_is_nan(case, batch, wrong):
 def test_shapes_that_do_not_fit(case, logits, labels, where, error, message):
     mask = None if where is None else jnp.ones(where, bool)
     with pytest.raises(error, match=message):
-        case.function(jnp.zeros(logits), jnp.zeros(labels, jnp.int32), where=mask)
+        case.plain(jnp.zeros(logits), jnp.zeros(labels, jnp.int32), where=mask)
 
 
 def test_dtypes_that_do_not_fit(case):
     with pytest.raises(TypeError, match="logits have dtype int32"):
-        case.function(jnp.zeros((6, 5), jnp.int32), jnp.zeros(6, jnp.int32))
+        case.plain(jnp.zeros((6, 5), jnp.int32), jnp.zeros(6, jnp.int32))
     with pytest.raises(ValueError, match="labels without a class dimension have dtype float32"):
-        case.function(jnp.zeros((6, 5)), jnp.zeros(6))
+        case.plain(jnp.zeros((6, 5)), jnp.zeros(6))
 
 
 def test_empty_batch(case):
     assert case.function(jnp.zeros((0, 5)), jnp.zeros(0, jnp.int32)).shape == (0,)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_label_smoothing_alpha(batch, alpha):
-    logits, labels = batch
-    values = loss.get("label_smoothing", alpha=alpha)(logits, labels)
-    close(values, loss_reference.label_smoothing(np.asarray(logits, np.float64), one_hot(labels, 5), alpha))
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
-def test_label_smoothing_alpha_out_of_range(batch, alpha):
-    with pytest.raises(UserError, match=f"alpha is {alpha}, expected 0 <= alpha <= 1"):
-        loss.get("label_smoothing", alpha=alpha)(*batch)
