@@ -2,11 +2,13 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 
 from edl_jax.strategies import ChaoticES, StrategyConfig, create
 
 OURS = ("ChaoticES", "chaotic_es", "gaussian_es")
+CHOSEN = ("chaotic_es", "open_es", "snes")
 
 
 @functools.cache
@@ -25,3 +27,8 @@ def build(name, num_dims=2, population_size=8, **settings):
 def sphere(population):
     """Return the fitness `[population_size]` of flat members, the square of their length."""
     return jnp.sum(jnp.square(population), axis=-1)
+
+
+def strongly_typed(state):
+    """Return the state with explicit dtypes; evosax's own start weakly typed."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
