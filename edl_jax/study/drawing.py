@@ -1,0 +1,74 @@
+"""What the figures of a study share: palette, size, axes without pyplot, writing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edl_jax.figures import BLUE, GREEN, GREY, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without its yellow.
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+BLACK = "#000000"
+PANEL = (4.8, 3.6)
+SMALL = 8
+_DPI = 140
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLOURS",
+    "GREY",
+    "ORANGE",
+    "PANEL",
+    "SMALL",
+    "dress",
+    "log_numbers",
+    "new_figure",
+    "row_of_axes",
+    "write",
+]
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure, sizes in inches."""
+    # Figure without pyplot: no global state, no display, no figure left open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def row_of_axes(figure: "Figure", columns: int = 1) -> Sequence[Any]:
+    """Return axes side by side with shared limits."""
+    axes = figure.subplots(1, columns, squeeze=False, sharex=True, sharey=True)[0]
+    for axis in axes:
+        dress(axis)
+    return list(axes)
+
+
+def dress(axis: Any) -> None:
+    """Give axes a faint grid and no box."""
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def log_numbers(axis: Any) -> None:
+    """Write 0.01 for 10^-2 on the x or y axis, and numbers between where few powers of ten are seen."""
+
+    def between(x: float, _: int) -> str:
+        low, high = axis.get_view_interval()
+        return f"{x:.4g}" if high < 3 * low or (high < 30 * low and f"{x:e}"[0] in "235") else ""
+
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(between)
+
+
+def write(path: Path, figure: "Figure") -> None:
+    """Write a figure as PNG; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)
