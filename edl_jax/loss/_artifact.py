@@ -18,7 +18,9 @@ from edl_jax.loss._learned import Artifact, Calibration
 from edl_jax.loss._network import NetworkConfig
 
 FORMAT = "edl_jax.loss"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 knew per_class networks without an output transform only; everything else is the same.
+_READABLE = ("1", "2")
 _HINT = "make it again with `python run.py pretrain`"
 
 
@@ -33,6 +35,7 @@ def to_bytes(artifact: Artifact) -> bytes:
             "kind": artifact.network.kind,
             "hidden": list(artifact.network.hidden),
             "activation": artifact.network.activation,
+            "output": artifact.network.output,
         },
         "calibration": {
             "num_classes": list(c.num_classes),
@@ -84,9 +87,9 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file but no loss artifact of edl_jax: {_HINT}")
     version = metadata.get("format_version")
-    if version != str(FORMAT_VERSION):
+    if version not in _READABLE:
         raise UserError(
-            f"{path} has format version {version}, expected {FORMAT_VERSION}: "
+            f"{path} has format version {version}, expected {' or '.join(_READABLE)}: "
             "use the release of edl-jax that wrote it, or " + _HINT
         )
     try:
@@ -101,7 +104,9 @@ def read(path: str | os.PathLike[str]) -> Artifact:
 def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Path) -> Artifact:
     network, calibration = header["network"], header["calibration"]
     try:
-        config = NetworkConfig(network["kind"], tuple(network["hidden"]), network["activation"])
+        config = NetworkConfig(
+            network["kind"], tuple(network["hidden"]), network["activation"], network.get("output", "identity")
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     for name in tensors:
@@ -125,7 +130,9 @@ def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pa
 
 def _check(artifact: Artifact, path: Path) -> None:
     """Raise `UserError` unless parameters and calibration are complete, of the right shapes and finite."""
-    expected = jax.eval_shape(lambda: _network.init(jax.random.key(0), artifact.network))
+    if artifact.network.kind == "joint" and artifact.num_classes is None:
+        raise UserError(f"{path}: num_classes is None, expected the number of classes of its joint network: {_HINT}")
+    expected = jax.eval_shape(lambda: _network.init(jax.random.key(0), artifact.network, artifact.num_classes))
     want, have = _shapes(expected), _shapes(artifact.params)
     if want != have:
         wrong = sorted(name for name in {*want, *have} if want.get(name) != have.get(name))
@@ -136,6 +143,8 @@ def _check(artifact: Artifact, path: Path) -> None:
     for name, leaf in flatten_dict(artifact.params).items():
         if not np.all(np.isfinite(np.asarray(leaf))):
             raise UserError(f"{path}: tensor {'/'.join(name)} holds NaN or infinity: {_HINT}")
+    if artifact.network.kind == "table" and not float(artifact.params["log_p_min"]) < 0.0:
+        raise UserError(f"{path}: the table starts at ln p = {artifact.params['log_p_min']}, expected below 0: {_HINT}")
     only = artifact.num_classes
     if only is not None and not (isinstance(only, int) and only >= 2):
         raise UserError(f"{path}: num_classes is {only!r}, expected null or a number from 2: {_HINT}")

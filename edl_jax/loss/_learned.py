@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from edl_jax.loss import _network
 from edl_jax.loss._base import Loss, Targets, targets
-from edl_jax.loss._network import LOG_P_FLOOR, NetworkConfig, g0, h
+from edl_jax.loss._network_base import LOG_P_FLOOR, NetworkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,8 @@ def learned_loss(artifact: Artifact) -> Loss:
         """Learned loss. See `Loss` for arguments, shapes, dtypes and errors."""
         t = targets(logits, labels, axis, where)
         check_num_classes(artifact, t.log_p.shape[-1])
-        raw = _soft(artifact, params, t) if t.y is not None else _hard(artifact, params, t)
+        c = artifact.calibration
+        raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
         present = jnp.maximum(jnp.sum(t.present, axis=-1), 1).astype(raw.dtype)
         scale, shift = artifact.calibration.at(present)
         return t.finish(scale * raw + shift)
@@ -94,23 +96,58 @@ def check_num_classes(artifact: Artifact, num_classes: int) -> None:
         )
 
 
-def _hard(artifact: Artifact, params: Any, t: Targets) -> jax.Array:
-    """Integer labels: one MLP evaluation per class, true and wrong classes in the same call."""
-    c = artifact.calibration
-    floor = jnp.where(t.is_true, c.tail_log_p, LOG_P_FLOOR)
-    log_p = jnp.maximum(t.log_p, floor)
-    values = h(artifact.network, params, log_p, t.is_true.astype(log_p.dtype))
-    tail = c.tail_slope * jnp.minimum(jnp.where(t.is_true, t.log_p, 0.0) - c.tail_log_p, 0.0)
-    return jnp.sum(jnp.where(t.is_true, values + tail, jnp.exp(t.log_p) * values), axis=-1)
+def raw_loss(
+    network: NetworkConfig, params: Any, t: Targets, tail_log_p: float | jax.Array, tail_slope: float | jax.Array
+) -> jax.Array:
+    """Return the loss `[...]` before scale and shift; parameters and tail may be traced."""
+    if t.y is None:
+        return _one_class(network, params, t.log_p, t.is_true, tail_log_p, tail_slope)
+    if network.kind == "joint":
+        return _joint_soft(network, params, t, t.y, tail_log_p, tail_slope)
+    if not _network.is_separable(network):
+        # An absent class has no label mass; as the true class it must still be finite.
+        present_log_p = jnp.where(t.present, t.log_p, LOG_P_FLOOR)
 
+        def as_true(is_true: jax.Array) -> jax.Array:
+            is_true = jnp.broadcast_to(is_true, t.log_p.shape)
+            return _one_class(
+                network, params, jnp.where(is_true, present_log_p, t.log_p), is_true, tail_log_p, tail_slope
+            )
 
-def _soft(artifact: Artifact, params: Any, t: Targets) -> jax.Array:
-    """Probabilities as labels: the true-class and wrong-class values, weighted by y and 1 - y."""
-    assert t.y is not None
-    c = artifact.calibration
+        values = jax.vmap(as_true, out_axes=-1)(jnp.eye(t.log_p.shape[-1], dtype=bool))
+        return jnp.sum(t.y * values, axis=-1, where=t.present)
     log_p = jnp.where(t.present, t.log_p, 0.0)
-    inside = jnp.maximum(log_p, c.tail_log_p)
-    true_value = h(artifact.network, params, inside, jnp.ones_like(inside))
-    true_value += c.tail_slope * jnp.minimum(log_p - c.tail_log_p, 0.0)
-    wrong_value = g0(artifact.network, params, log_p)
+    true_value = _network.g1(network, params, jnp.maximum(log_p, tail_log_p))
+    true_value += tail_slope * jnp.minimum(log_p - tail_log_p, 0.0)
+    wrong_value = _network.g0(network, params, log_p)
     return jnp.sum(t.y * true_value + (1.0 - t.y) * wrong_value, axis=-1, where=t.present)
+
+
+def _joint_soft(
+    network: NetworkConfig,
+    params: Any,
+    t: Targets,
+    y: jax.Array,
+    tail_log_p: float | jax.Array,
+    tail_slope: float | jax.Array,
+) -> jax.Array:
+    """Return the loss `[...]` of a joint network with its tail: that of `_one_class` where `y` is one class."""
+    # A class's probability ends at y_c times the tail's start: at the start for the true class, at 0 for a wrong one.
+    start = tail_log_p + jnp.log(jnp.where(y > 0.0, y, 1.0))
+    inside = jnp.where(y > 0.0, jnp.maximum(t.log_p, start), t.log_p)
+    tail = jnp.minimum(jnp.where(t.present, t.log_p, tail_log_p) - tail_log_p, 0.0)
+    return _network.soft(network, params, inside, y) + tail_slope * jnp.sum(y * tail, axis=-1)
+
+
+def _one_class(
+    network: NetworkConfig,
+    params: Any,
+    log_p: jax.Array,
+    is_true: jax.Array,
+    tail_log_p: float | jax.Array,
+    tail_slope: float | jax.Array,
+) -> jax.Array:
+    """Return the loss `[...]` with its tail, for one true class per example."""
+    inside = jnp.maximum(log_p, jnp.where(is_true, tail_log_p, -jnp.inf))
+    true = jnp.sum(jnp.where(is_true, log_p, 0.0), axis=-1)
+    return _network.hard(network, params, inside, is_true) + tail_slope * jnp.minimum(true - tail_log_p, 0.0)

@@ -1,115 +1,103 @@
-"""The loss network: a small MLP over one class's probability, applied class by class.
+"""Loss networks by kind: one entry point for per_class, monotone, pairwise, joint and table.
 
-    l(p, y) = sum_c y_c g1(p_c) + (1 - y_c) g0(p_c)
-    g1(p) = h(p, ln p, 1)        g0(p) = p h(p, ln p, 0)
-
-`h` is the MLP. The factor p makes g0(0) = 0, so that a class without mass changes nothing. The loss is
-affine in y (soft labels mean something), invariant under permutation of classes and defined for any C; for
-fixed parameters it is two functions of one variable. Hai et al. feed probabilities and labels to such a
-network (EDL, arXiv 2605.03722); the class-by-class form follows ML3 (Bechtle et al., arXiv 1906.05374).
+`per_class`, `monotone` and `table` are *separable*: for fixed parameters they are two functions of one variable,
+l(p, y) = sum_c y_c g1(p_c) + (1 - y_c) g0(p_c). Their population can therefore be evaluated on a grid.
 """
 
-import dataclasses
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.errors import require, unknown
+from edl_jax.errors import require
+from edl_jax.loss import _joint, _monotone, _pairwise, _per_class, _table
+from edl_jax.loss._network_base import EVOLVED_KINDS, KINDS, LOG_P_FLOOR, NetworkConfig
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": nn.gelu,
-    "relu": nn.relu,
-    "silu": nn.silu,
-    "softplus": nn.softplus,
-    "tanh": jnp.tanh,
-}
-KINDS = ("per_class",)
+__all__ = [
+    "EVOLVED_KINDS",
+    "KINDS",
+    "LOG_P_FLOOR",
+    "NetworkConfig",
+    "g0",
+    "g1",
+    "hard",
+    "hard_label_loss",
+    "init",
+    "is_label_free",
+    "is_separable",
+    "soft",
+]
 
-# ln p enters divided by this, which keeps the inputs of the MLP near [-1, 1] over the mixtures in use.
-LOG_P_UNIT = 10.0
-# Below this ln p the product p h(p, ln p, 0) is 0 in float32; the clip keeps -inf out of h.
-LOG_P_FLOOR = -80.0
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkConfig:
-    """Architecture of a loss network."""
-
-    kind: str = "per_class"
-    """How the network sees a prediction: per_class."""
-    hidden: tuple[int, ...] = (16, 16)
-    """Widths of the hidden layers."""
-    activation: str = "silu"
-    """Activation of the hidden layers."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise unknown("network kind", self.kind, KINDS)
-        if self.activation not in ACTIVATIONS:
-            raise unknown("activation", self.activation, ACTIVATIONS)
-        require(
-            len(self.hidden) > 0 and all(1 <= width <= 4096 for width in self.hidden),
-            f"network hidden widths are {self.hidden}, expected one or more numbers from 1 to 4096",
-        )
+_SEPARABLE: dict[str, ModuleType] = {"monotone": _monotone, "per_class": _per_class, "table": _table}
 
 
-class LossNetwork(nn.Module):
-    """The MLP h: (p, ln p / 10, which) -> one number.
+def is_separable(config: NetworkConfig) -> bool:
+    """Say whether the loss is two functions of one variable, `g1` and `g0`."""
+    return config.kind in _SEPARABLE
 
-    Attributes:
+
+def is_label_free(config: NetworkConfig) -> bool:
+    """Say whether the loss is invariant under permutation of classes, and so defined for any C."""
+    return config.kind != "joint"
+
+
+def init(key: jax.Array, config: NetworkConfig, num_classes: int | None = None) -> Any:
+    """Return fresh parameters, float32.
+
+    Args:
+      key: PRNG key.
       config: architecture.
+      num_classes: C, for a joint network.
+
+    Raises:
+      UserError: a joint network without a number of classes.
     """
-
-    config: NetworkConfig
-
-    @nn.compact
-    def __call__(self, p: jax.Array, log_p: jax.Array, which: jax.Array) -> jax.Array:
-        """Return h `[...]` for p, ln p (finite) and which (1 for the true class, else 0), each `[...]`."""
-        x = jnp.stack([p, log_p / LOG_P_UNIT, which], axis=-1)
-        activation = ACTIVATIONS[self.config.activation]
-        for width in self.config.hidden:
-            x = activation(nn.Dense(width)(x))
-        return nn.Dense(1)(x).squeeze(-1)
-
-
-def init(key: jax.Array, config: NetworkConfig) -> Any:
-    """Return fresh parameters of the loss network, float32."""
-    x = jnp.zeros((1,), jnp.float32)
-    return LossNetwork(config).init(key, x, x, x)["params"]
+    if config.kind == "joint":
+        require(num_classes is not None, "a joint network needs num_classes, got none")
+        assert num_classes is not None
+        return _joint.init(key, config, num_classes)
+    if config.kind == "pairwise":
+        return _pairwise.init(key, config)
+    return _SEPARABLE[config.kind].init(key, config)
 
 
 def g1(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
-    """Return the value of a true class, `[...]`, at ln p `[...]` (finite)."""
-    return h(config, params, log_p, jnp.ones_like(log_p))
+    """Return the value of a true class, `[...]`, at ln p `[...]` (finite), of a separable network."""
+    return _SEPARABLE[config.kind].g1(config, params, log_p)
 
 
 def g0(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
-    """Return the value of a wrong class, `[...]`, at ln p `[...]` (may be -inf, where it is 0)."""
-    clipped = jnp.maximum(log_p, LOG_P_FLOOR)
-    return jnp.exp(log_p) * h(config, params, clipped, jnp.zeros_like(log_p))
+    """Return the value of a wrong class, `[...]`, at ln p `[...]` (0 at -inf), of a separable network."""
+    return _SEPARABLE[config.kind].g0(config, params, log_p)
 
 
-def hard_label_loss(config: NetworkConfig, params: Any, log_p: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the uncalibrated loss of integer labels, one MLP evaluation per class.
+def hard(config: NetworkConfig, params: Any, log_p: jax.Array, is_true: jax.Array) -> jax.Array:
+    """Return the uncalibrated loss `[...]` of integer labels.
 
     Args:
       config: architecture.
-      params: parameters of the network.
-      log_p: `[..., C]` log-probabilities, finite at the true class.
-      labels: `[...]` integer classes.
-
-    Returns:
-      Values `[...]`.
+      params: parameters.
+      log_p: `[..., C]` log-probabilities, finite at the true class, -inf where a class is absent.
+      is_true: `[..., C]` bool, the true class.
     """
+    if config.kind == "per_class":
+        return _per_class.hard(config, params, log_p, is_true)
+    if config.kind == "pairwise":
+        return _pairwise.hard(config, params, log_p, is_true)
+    if config.kind == "joint":
+        return _joint.hard(config, params, log_p, is_true)
+    true = jnp.sum(jnp.where(is_true, log_p, 0.0), axis=-1)
+    wrong = g0(config, params, jnp.where(is_true, -jnp.inf, log_p))
+    return g1(config, params, true) + jnp.sum(wrong, axis=-1)
+
+
+def soft(config: NetworkConfig, params: Any, log_p: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the uncalibrated loss `[...]` of label probabilities `[..., C]` of a joint network."""
+    return _joint.soft(config, params, log_p, y)
+
+
+def hard_label_loss(config: NetworkConfig, params: Any, log_p: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return the uncalibrated loss `[...]` of integer labels `[...]`, every class present: see `hard`."""
     is_true = labels[..., None] == jax.lax.broadcasted_iota(labels.dtype, log_p.shape, log_p.ndim - 1)
-    floor = jnp.where(is_true, -jnp.inf, LOG_P_FLOOR)
-    values = h(config, params, jnp.maximum(log_p, floor), is_true.astype(log_p.dtype))
-    return jnp.sum(jnp.where(is_true, values, jnp.exp(log_p) * values), axis=-1)
-
-
-def h(config: NetworkConfig, params: Any, log_p: jax.Array, which: jax.Array) -> jax.Array:
-    """Return the MLP's output `[...]` at ln p `[...]` (finite) and which `[...]` (1: true class, 0: wrong)."""
-    return LossNetwork(config).apply({"params": params}, jnp.exp(log_p), log_p, which)  # type: ignore[return-value]
+    return hard(config, params, log_p, is_true)

@@ -10,47 +10,58 @@ rival class and the others:
     boundary          k          k          1/(C-2)           the top two classes nearly tied
     near_uniform      f          f          f                 early training
 
-with k = `confidence` and f = `flatness`. `log_uniform` draws ln p_t uniformly from [log_p_min, 0] and spreads
-the rest by a Dirichlet of concentration `spread`. Samples are log-probabilities made from log-gamma variates,
-so that tiny probabilities keep their relative precision.
+with k = `confidence` and f = `flatness`. `log_uniform` draws ln p_t uniformly from [log_p_min, 0]; `designed` draws it
+from a table of quantiles (`design-mixture` computes one for a wanted loss). Both spread the rest by a Dirichlet of
+concentration `spread`. Samples are log-probabilities made from log-gamma variates, so that tiny probabilities keep
+their relative precision.
 """
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edl_jax.errors import require
+from edl_jax.synthetic import log_gamma
 
-COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near_uniform", "log_uniform")
+COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near_uniform", "log_uniform", "designed")
 
 
 @dataclasses.dataclass(frozen=True)
 class MixtureConfig:
-    """Weights and concentrations of the mixture; weights need not sum to 1."""
+    """Weights and concentrations of the mixture; weights need not sum to 1.
 
-    uniform: float = 0.05
+    The defaults were chosen on synthetic tasks only: docs/results.md, "How the mixture was chosen".
+    """
+
+    uniform: float = 0.0
     """Weight: Dirichlet 1, any prediction."""
-    confident_right: float = 0.02
+    confident_right: float = 0.08
     """Weight: confident and right."""
-    confident_wrong: float = 0.1
+    confident_wrong: float = 0.0
     """Weight: confident and wrong."""
-    boundary: float = 0.08
+    boundary: float = 0.05
     """Weight: the top two classes nearly tied."""
-    near_uniform: float = 0.05
+    near_uniform: float = 0.0
     """Weight: close to equal probabilities."""
-    log_uniform: float = 0.7
+    log_uniform: float = 0.87
     """Weight: ln p_t uniform."""
+    designed: float = 0.0
+    """Weight: ln p_t with the quantiles designed_log_p."""
     confidence: float = 4.0
     """Concentration of the favoured class in confident_right, confident_wrong and boundary."""
     flatness: float = 10.0
     """Concentration of each class in near_uniform."""
     spread: float = 1.0
-    """Concentration of the wrong classes in log_uniform."""
+    """Concentration of the wrong classes in log_uniform and designed."""
     log_p_min: float = -9.0
     """Smallest ln p_t in log_uniform."""
+    designed_log_p: tuple[float, ...] = ()
+    """Quantiles of ln p_t in designed, at equal steps of probability, ascending (design-mixture makes them)."""
 
     def __post_init__(self) -> None:
         for name in COMPONENTS:
@@ -67,6 +78,14 @@ class MixtureConfig:
             -80.0 <= self.log_p_min < 0.0,
             f"mixture log_p_min is {self.log_p_min}, expected a number from -80 to below 0",
         )
+        knots = self.designed_log_p
+        require(
+            self.designed == 0.0 or len(knots) >= 2,
+            f"mixture designed_log_p has {len(knots)} quantiles, expected at least 2: "
+            "`python run.py design-mixture --target NAME` makes them",
+        )
+        ascending = all(-80.0 <= low <= high <= 0.0 for low, high in itertools.pairwise(knots))
+        require(ascending, "mixture designed_log_p is not ascending within [-80, 0]")
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -105,16 +124,24 @@ def sample(key: jax.Array, config: MixtureConfig, num_classes: int, labels: jax.
 
     classes = jnp.arange(num_classes, dtype=jnp.int32)[None, :]
     is_true, is_rival = labels[:, None] == classes, rival[:, None] == classes
-    true, against, other = (column[component][:, None] for column in _concentrations(config, num_classes))
-    concentration = jnp.where(is_true, true, jnp.where(is_rival, against, other))
-    log_gamma = jax.random.loggamma(gamma_key, concentration, dtype=jnp.float32)
-    log_p = jax.nn.log_softmax(log_gamma, axis=-1)
+    concentrations, roles = _concentrations(config, num_classes)
+    true, against, other = (jnp.asarray(column)[component][:, None] for column in roles)
+    which = jnp.where(is_true, true, jnp.where(is_rival, against, other))
+    log_gammas = log_gamma.sample(gamma_key, concentrations, which)
+    log_p = jax.nn.log_softmax(log_gammas, axis=-1)
 
-    # log_uniform: ln p_t is set, the wrong classes share 1 - p_t in the proportions drawn.
-    level = config.log_p_min * jax.random.uniform(level_key, (count, 1), jnp.float32, minval=1e-6)
-    rest = jax.nn.log_softmax(jnp.where(is_true, -jnp.inf, log_gamma), axis=-1) + jnp.log(-jnp.expm1(level))
-    set_level = jnp.where(is_true, level, rest)
-    return jnp.where((component == COMPONENTS.index("log_uniform"))[:, None], set_level, log_p)
+    # log_uniform and designed: ln p_t is set, the wrong classes share 1 - p_t in the proportions drawn.
+    u = jax.random.uniform(level_key, (count, 1), jnp.float32, minval=1e-6)
+    level = config.log_p_min * u
+    set_level = component == COMPONENTS.index("log_uniform")
+    if config.designed > 0.0:
+        quantiles = jnp.asarray(config.designed_log_p, jnp.float32)
+        designed = jnp.interp(u, jnp.linspace(0.0, 1.0, quantiles.size, dtype=jnp.float32), quantiles)
+        is_designed = component == COMPONENTS.index("designed")
+        level = jnp.where(is_designed[:, None], jnp.minimum(designed, -1e-7), level)
+        set_level |= is_designed
+    rest = jax.nn.log_softmax(jnp.where(is_true, -jnp.inf, log_gammas), axis=-1) + jnp.log(-jnp.expm1(level))
+    return jnp.where(set_level[:, None], jnp.where(is_true, level, rest), log_p)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
@@ -145,17 +172,14 @@ def sample_pairs(
     Raises:
       UserError: num_classes < 2.
     """
-    label_key, a_key, b_key = jax.random.split(key, 3)
+    label_key, sample_key = jax.random.split(key)
     labels = sample_labels(label_key, num_classes, num_pairs)
-    return (
-        labels,
-        sample(a_key, config, num_classes, labels),
-        sample(b_key, config, num_classes, labels),
-    )
+    log_p = sample(sample_key, config, num_classes, jnp.concatenate([labels, labels]))
+    return labels, log_p[:num_pairs], log_p[num_pairs:]
 
 
-def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the concentrations of (true, rival, each other class), `[len(COMPONENTS)]` each."""
+def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[tuple[float, ...], np.ndarray]:
+    """Return (distinct concentrations, `[3, len(COMPONENTS)]` int32 index of those of true, rival and each other)."""
     k, f = config.confidence, config.flatness
     share, rest = 1.0 / (num_classes - 1), 1.0 / max(num_classes - 2, 1)
     table = {
@@ -165,7 +189,8 @@ def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[jax.Array,
         "boundary": (k, k, rest),
         "near_uniform": (f, f, f),
         "log_uniform": (1.0, config.spread, config.spread),
+        "designed": (1.0, config.spread, config.spread),
     }
-    columns = zip(*(table[name] for name in COMPONENTS), strict=True)
-    true, rival, other = (jnp.asarray(column, jnp.float32) for column in columns)
-    return true, rival, other
+    distinct = tuple(sorted({value for row in table.values() for value in row}))
+    roles = [[distinct.index(value) for value in table[name]] for name in COMPONENTS]
+    return distinct, np.asarray(roles, np.int32).T

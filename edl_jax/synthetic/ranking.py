@@ -32,10 +32,44 @@ def ranking_fitness(
     Returns:
       F; ln 2 / beta for a constant loss at m = 0.
     """
-    gap_e = (severity_b - severity_a) / _scale(severity_a, severity_b)
-    gap_l = (loss_b - loss_a) / _scale(loss_a, loss_b)
+    gap_e = (severity_b - severity_a) / _scale(jnp.concatenate([severity_a, severity_b]))
+    gap_l = (loss_b - loss_a) / _scale(jnp.concatenate([loss_a, loss_b]))
+    return _objective(gap_l, gap_e, beta, margin)
+
+
+def grouped_ranking_fitness(
+    losses: jax.Array, severities: jax.Array, *, reuse: int = 1, beta: float = 1.0, margin: float = 0.0
+) -> jax.Array:
+    """Return the objective F over predictions in groups of one label each, a scalar.
+
+    Every prediction is scored once and paired with the `reuse` that follow it in its group, cyclically.
+
+    Args:
+      losses: `[L, V]` losses of V predictions for each of L labels.
+      severities: `[L, V]` their severities.
+      reuse: pairs that each prediction starts, from 1 to V - 1.
+      beta: as in `ranking_fitness`.
+      margin: as in `ranking_fitness`.
+    """
+    (loss_a, loss_b), (severity_a, severity_b) = (grouped_pairs(x, reuse) for x in (losses, severities))
+    # Differences before the division: fused into one operation, the other order turns ties into differences.
+    gap_l, gap_e = (loss_b - loss_a) / _scale(losses), (severity_b - severity_a) / _scale(severities)
+    return _objective(gap_l, gap_e, beta, margin)
+
+
+def grouped_pairs(x: jax.Array, reuse: int) -> tuple[jax.Array, jax.Array]:
+    """Return both sides `[reuse L V]` of the pairs that `grouped_ranking_fitness` compares, for values `[L, V]`."""
+    first = jnp.broadcast_to(x[None], (reuse, *x.shape))
+    second = jnp.stack([jnp.roll(x, -k, axis=-1) for k in range(1, reuse + 1)])
+    return first.ravel(), second.ravel()
+
+
+def _objective(gap_l: jax.Array, gap_e: jax.Array, beta: float, margin: float) -> jax.Array:
+    """Return the mean penalty over pairs of unequal severity, from standardised differences."""
     order = jnp.sign(gap_e)
-    terms = jax.nn.softplus(beta * (margin * jnp.abs(gap_e) - order * gap_l)) / beta
+    x = beta * (margin * jnp.abs(gap_e) - order * gap_l)
+    # softplus; jax.nn.softplus also handles infinities, at twice the cost.
+    terms = (jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))) / beta
     counts = order != 0.0
     return jnp.sum(jnp.where(counts, terms, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
 
@@ -56,7 +90,7 @@ def kendall_tau(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.sum(sign_x * sign_y) / jnp.where(norm > 0.0, norm, 1.0)
 
 
-def _scale(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the standard deviation of both vectors together, 1 where it is 0, NaN where one is not finite."""
-    std = jnp.std(jnp.concatenate([a, b]))
+def _scale(values: jax.Array) -> jax.Array:
+    """Return the standard deviation of all values together, 1 where it is 0, NaN where one is not finite."""
+    std = jnp.std(values)
     return jnp.where(std == 0.0, 1.0, std)  # not `>`: an infinite loss must not be scored on another scale

@@ -13,11 +13,14 @@ import loss_reference
 import numpy as np
 import pytest
 from loss_cases import PRIORS, random_artifact
+from network_cases import NETWORKS, random_network
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from edl_jax import loss
 from edl_jax.errors import UserError
+
+FORMAT_V1 = Path(__file__).parent / "data" / "format_v1.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,37 @@ def test_round_trip_is_exact(artifact, path):
     logits, labels = jnp.eye(4) * 3.0, jnp.arange(4)
     np.testing.assert_array_equal(loss.load(path)(logits, labels), loss.learned_loss(artifact)(logits, labels))
     np.testing.assert_array_equal(loss.get(str(path))(logits, labels), loss.load(path)(logits, labels))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_comes_back(name, tmp_path):
+    stored, path = random_network(3, name), tmp_path / "a.safetensors"
+    loss.save(stored, path)
+    again = loss.load_artifact(path)
+    assert (again.network, again.calibration, again.num_classes) == (
+        stored.network,
+        stored.calibration,
+        stored.num_classes,
+    )
+    assert jax.tree.structure(again.params) == jax.tree.structure(stored.params)
+    jax.tree.map(np.testing.assert_array_equal, again.params, stored.params)
+
+
+def test_files_of_format_version_1_still_load():
+    """The first default prior, beside the float64 forward pass of `loss_reference.learned` on it."""
+    function = loss.load(FORMAT_V1)
+    artifact = loss.load_artifact(FORMAT_V1)
+    assert artifact.network == loss.NetworkConfig("per_class", (16, 16), "silu", "identity")
+    assert artifact.calibration.tail_log_p == -9.0
+    assert artifact.metadata["config"]["mixture"]["log_uniform"] == 0.7
+    logits = jnp.array([[2.0, -1.0, 0.5], [0.0, 4.0, -3.0], [-30.0, 1.0, 1.0]])
+    soft = jnp.array([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(
+        function(logits, jnp.array([0, 2, 0])), [0.28973663, 7.09682781, 24.94991079], rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(function(logits, soft), [0.9131513, 4.53425176, 8.90431806], rtol=1e-5, atol=1e-5)
+    twenty = jnp.linspace(-3.0, 3.0, 40).reshape(2, 20)
+    np.testing.assert_allclose(function(twenty, jnp.array([19, 0])), [2.88539612, 5.76553196], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", loss_reference.ACTIVATIONS)
@@ -146,10 +180,10 @@ def test_safetensors_of_something_else(path, fields):
     refused(path, "no loss artifact of edl_jax")
 
 
-@pytest.mark.parametrize("version", ["2", "0", "x", None])
+@pytest.mark.parametrize("version", ["3", "0", "12", "x", None])
 def test_another_version(path, version):
     rewrite(path, format_version=version)
-    refused(path, f"format version {version}, expected 1")
+    refused(path, f"format version {version}, expected 1 or 2", "use the release of edl-jax that wrote it")
 
 
 def dense(change):
@@ -224,13 +258,66 @@ def test_damaged_metadata(path, text):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("kind", "per_clas"), ("activation", "sillu"), ("hidden", []), ("hidden", [0]), ("hidden", [5000])],
+    [
+        ("kind", "per_clas"),
+        ("activation", "sillu"),
+        ("output", "exp"),
+        ("hidden", []),
+        ("hidden", [0]),
+        ("hidden", [5000]),
+    ],
 )
 def test_unknown_architecture(path, field, value):
     rewrite(path, header=lambda h: h["network"].update({field: value}))
     with pytest.raises(UserError, match=r"choose from|expected one or more numbers") as caught:
         loss.load(path)
     assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_kind_that_its_tensors_are_not(tmp_path):
+    for name in ("monotone identity", "pairwise identity", "table identity"):
+        path = tmp_path / "a.safetensors"
+        loss.save(random_network(3, name), path)
+        rewrite(path, header=lambda h: h["network"].update(kind="per_class"))
+        refused(path, "expected")
+
+
+def test_a_joint_network_says_its_number_of_classes(tmp_path):
+    stored, path = random_network(3, "joint identity"), tmp_path / "a.safetensors"
+    loss.save(stored, path)
+    before = path.read_bytes()
+    for num_classes in (None, 7, "5", 1):
+        path.write_bytes(before)
+        rewrite(path, header=lambda h, c=num_classes: h.update(num_classes=c))
+        refused(path)
+    with pytest.raises(UserError, match="num_classes is None, expected the number of classes"):
+        loss.save(loss.Artifact(stored.network, stored.params, stored.calibration), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda stored: stored.update({"params/log_p_min": np.zeros((), np.float32)}), ["ln p = 0.0", "below 0"]),
+        (lambda stored: stored.update({"params/value": np.zeros(5, np.float32)}), ["value", "(5,)", "(17,)"]),
+        (lambda stored: stored.pop("params/slope"), ["slope"]),
+    ],
+    ids=["start", "knots", "missing"],
+)
+def test_a_table_that_cannot_be_used(tmp_path, change, words):
+    path = tmp_path / "a.safetensors"
+    loss.save(random_network(3, "table identity"), path)
+    rewrite(path, tensors=change)
+    refused(path, *words)
+
+
+@pytest.mark.parametrize("hidden", [[1], [17, 17]])
+def test_a_table_has_one_number_of_knots(tmp_path, hidden):
+    path = tmp_path / "a.safetensors"
+    loss.save(random_network(3, "table identity"), path)
+    rewrite(path, header=lambda h: h["network"].update(hidden=hidden))
+    with pytest.raises(UserError, match="a table has hidden widths") as caught:
+        loss.load(path)
     assert str(path) in str(caught.value)
 
 
@@ -268,7 +355,7 @@ def test_default_calibration_changes_nothing(artifact):
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
-        ("cros_entropy", {}, ["unknown loss 'cros_entropy'", "did you mean cross_entropy?", "brier", ".safetensors"]),
+        ("cros_entropy", {}, ["unknown loss 'cros_entropy'", "did you mean cross_entropy", "brier", ".safetensors"]),
         ("", {}, ["unknown loss ''", "brier"]),
         ("label_smoothing", {"alpa": 0.1}, ["'alpa'", "did you mean alpha"]),
         ("cross_entropy", {"alpha": 0.1}, ["'alpha'", "it has none"]),

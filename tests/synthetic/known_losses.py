@@ -1,15 +1,32 @@
 """Loss networks that are a known function exactly, and the mixtures that the tests use."""
 
+from pathlib import Path
+
+import jax
 import numpy as np
 
 from edl_jax import loss
+from edl_jax.config import override
+from edl_jax.loss import _network
 from edl_jax.synthetic import MixtureConfig
 from edl_jax.synthetic.mixture import COMPONENTS
 
+# An evolved network that stays as it is, whatever the package ships.
+TRAINED = loss.load_artifact(Path(__file__).parents[1] / "loss" / "data" / "format_v1.safetensors")
+# Quantiles of ln p_t for `designed` where a test gives none: few, and unevenly spaced.
+QUANTILES = (-12.0, -7.0, -6.5, -2.0, -1.0, -0.25, 0.0)
 
-def only(**weights):
+
+def only(**settings):
     """Return a mixture with these weights and no other component; other settings pass through."""
-    return MixtureConfig(**{**dict.fromkeys(COMPONENTS, 0.0), **weights})
+    if settings.get("designed"):
+        settings.setdefault("designed_log_p", QUANTILES)
+    return MixtureConfig(**{**dict.fromkeys(COMPONENTS, 0.0), **settings})
+
+
+def mixture_of(artifact):
+    """Return the mixture that an artifact was trained on, from its metadata."""
+    return override(MixtureConfig(), artifact.metadata["config"]["mixture"])
 
 
 def one_unit(kernel, bias, out):
@@ -33,3 +50,13 @@ def error_network():
 
 def uncalibrated(network, params, **calibration):
     return loss.Artifact(network, params, loss.Calibration(**calibration))
+
+
+def random_params(seed, network, num_classes=10):
+    """Return random parameters of a loss network, float32, drawn without JAX: nothing to compile."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: _network.init(jax.random.key(0), network, num_classes))
+    return jax.tree.map(
+        lambda leaf: np.float32(rng.standard_normal(leaf.shape) / np.sqrt(leaf.shape[0] if leaf.ndim > 1 else 4.0)),
+        shapes,
+    )

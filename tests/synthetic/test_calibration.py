@@ -1,4 +1,4 @@
-"""Drop-in calibration: cross-entropy's gradient norm, a minimum of 0, a tail; and what a loss looks like."""
+"""Drop-in calibration: cross-entropy's gradient norm, a minimum of 0, a tail."""
 
 import dataclasses
 
@@ -6,23 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from known_losses import cross_entropy_network, error_network, one_unit, only, uncalibrated
+from known_losses import TRAINED, cross_entropy_network, mixture_of, one_unit, random_params, uncalibrated
 
 from edl_jax import loss
-from edl_jax.loss import _network
-from edl_jax.synthetic import (
-    SEVERITIES,
-    MixtureConfig,
-    calibrate,
-    calibration,
-    draw_predictions,
-    gradient_norm_ratio,
-    shape_report,
-)
+from edl_jax.loss import _network, _registry, _table
+from edl_jax.synthetic import calibrate, calibration, draw_predictions, gradient_norm_ratio
 from edl_jax.synthetic.gradients import loss_gradients
 
-PRIOR = loss.load_artifact("edl")
-MIXTURE = MixtureConfig(**PRIOR.metadata["config"]["mixture"])
+MIXTURE = mixture_of(TRAINED)
+KNOTS = 65
+NETWORKS = {
+    kind: loss.NetworkConfig(kind=kind, hidden=(KNOTS,) if kind == "table" else (6, 6)) for kind in _network.KINDS
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +25,8 @@ def artifact():
     """Return a trained network, calibrated anew as a run does it (but for C = 1000, the dearest to draw)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "NUM_CLASSES", (2, 10, 100))
-        calibrated = calibrate(jax.random.key(9), PRIOR.network, PRIOR.params, MIXTURE)
-    return dataclasses.replace(PRIOR, calibration=calibrated)
+        calibrated = calibrate(jax.random.key(9), TRAINED.network, TRAINED.params, MIXTURE)
+    return dataclasses.replace(TRAINED, calibration=calibrated)
 
 
 @pytest.fixture
@@ -66,16 +61,13 @@ def test_gradient_norm_is_cross_entropys_on_held_out_keys(artifact, num_classes,
         assert gradient_norm_ratio(jax.random.key(77), artifact, MIXTURE, 10) == pytest.approx(ratio, rel=1e-4)
 
 
-def shipped():
-    return [name for name in loss.names() if name not in ("brier", "cross_entropy", "label_smoothing")]
-
-
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", _registry._priors())
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_shipped_prior_has_cross_entropys_gradient_norm(name, seed):
     prior = loss.load_artifact(name)
-    mixture = MixtureConfig(**prior.metadata["config"]["mixture"])
-    assert gradient_norm_ratio(jax.random.key(1_000 + seed), prior, mixture, 10) == pytest.approx(1.0, abs=0.02)
+    assert gradient_norm_ratio(jax.random.key(1_000 + seed), prior, mixture_of(prior), 10) == pytest.approx(
+        1.0, abs=0.02
+    )
 
 
 def test_the_minimum_is_zero_on_held_out_keys(artifact):
@@ -87,7 +79,7 @@ def test_the_minimum_is_zero_on_held_out_keys(artifact):
 def test_knots_are_the_measured_numbers_of_classes(artifact):
     c = artifact.calibration
     assert c.num_classes == (2.0, 10.0, 100.0)
-    assert PRIOR.calibration.num_classes == calibration.NUM_CLASSES == (2, 10, 100, 1000)
+    assert TRAINED.calibration.num_classes == calibration.NUM_CLASSES == (2, 10, 100, 1000)
     assert all(scale > 0.0 for scale in c.scale)
     assert c.tail_log_p == MIXTURE.log_p_min
 
@@ -147,30 +139,74 @@ def test_gradient_norm_ratio_of_a_multiple_of_cross_entropy(small):
     assert gradient_norm_ratio(jax.random.key(0), tripled, MIXTURE, 10) == pytest.approx(3.0, rel=1e-4)
 
 
-@pytest.mark.parametrize(("name", "network"), [("cross_entropy", cross_entropy_network()), ("error", error_network())])
-def test_a_known_loss_has_r_squared_one_with_itself(small, name, network):
-    report = shape_report(jax.random.key(0), uncalibrated(*network), MIXTURE, SEVERITIES["margin"], 10)
-    assert set(report) == {"cross_entropy", "brier", "error", "severity", "severity_cdf"}
-    assert report[name] == pytest.approx(1.0, abs=1e-5)
-    assert all(0.0 <= value < 0.99 for other, value in report.items() if other != name), report
+@pytest.fixture(scope="module")
+def of_each_kind():
+    """Return an artifact of every kind, with random parameters, calibrated on a small sample at C = 10."""
+    artifacts = {}
+    for kind, network in NETWORKS.items():
+        params, only = random_params(1, network), 10 if kind == "joint" else None
+        if kind == "table":  # 1 - sqrt(p)
+            log_p = np.linspace(-9.2, 0.0, KNOTS)
+            params = _table.params_of(-9.2, 1.0 - np.exp(0.5 * log_p), -0.5 * np.exp(0.5 * log_p))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calibration, "_VALUES", 1 << 15)
+            if only is None:
+                patch.setattr(calibration, "NUM_CLASSES", (10,))
+            found = calibrate(jax.random.key(9), network, params, MIXTURE, only)
+        artifacts[kind] = loss.Artifact(network, params, found, only)
+    return artifacts
 
 
-@pytest.mark.parametrize("severity", ["error", "nll"])
-def test_the_mixture_is_the_shape_of_the_optimum(small, severity):
-    """At m = 0 the optimum is the severity's distribution function: known in closed form for these two mixtures."""
-    steps = SEVERITIES[severity]
-    log_uniform = shape_report(
-        jax.random.key(0), uncalibrated(*cross_entropy_network()), only(log_uniform=1.0), steps, 10
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_kind_has_cross_entropys_gradient_norm_on_held_out_keys(kind, of_each_kind, monkeypatch):
+    """A joint network at its own number of classes alone."""
+    monkeypatch.setattr(calibration, "_VALUES", 1 << 15)
+    artifact = of_each_kind[kind]
+    c = artifact.calibration
+    assert (c.num_classes, len(c.scale), len(c.shift)) == ((10.0,), 1, 1)
+    assert gradient_norm_ratio(jax.random.key(77), artifact, MIXTURE, 10) == pytest.approx(1.0, abs=0.08)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_kind_has_its_minimum_at_zero(kind, of_each_kind):
+    """On the predictions that it is measured on; a random network's minimum is a rare prediction elsewhere."""
+    labels, log_p = draw_predictions(
+        jax.random.fold_in(jax.random.key(9), 10), MIXTURE, 10, max((1 << 15) // 10, calibration._LEAST)
     )
-    uniform = shape_report(jax.random.key(0), uncalibrated(*error_network()), only(uniform=1.0), steps, 2)
-    assert log_uniform["severity_cdf"] > 0.999
-    assert uniform["severity_cdf"] > 0.999
+    values = np.asarray(loss.learned_loss(of_each_kind[kind])(log_p, labels))
+    assert abs(values.min()) < 1e-4 * values.std()
 
 
-def test_a_constant_loss_resembles_nothing(small):
-    dead = uncalibrated(*one_unit([0.0, 0.0, 0.0], 0.0, 0.0))
-    report = shape_report(jax.random.key(0), dead, MIXTURE, SEVERITIES["error"], 10)
-    assert set(report.values()) == {0.0}
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_kinds_tail_begins_without_a_kink(kind, of_each_kind):
+    """Along ln p_t, the other classes equal: the line below the tail's start has the slope above it."""
+    artifact = of_each_kind[kind]
+    function = loss.learned_loss(artifact)
+
+    def value(log_p_t):
+        rest = jnp.log(-jnp.expm1(log_p_t)) - jnp.log(9.0)
+        return function(jnp.append(log_p_t, jnp.broadcast_to(rest, (9,))), jnp.int32(0))
+
+    with jax.enable_x64(True):
+        start = artifact.calibration.tail_log_p
+        above, below = (jax.jvp(value, (jnp.float64(x),), (jnp.float64(1.0),)) for x in (start + 1e-6, start - 1e-6))
+    assert start == MIXTURE.log_p_min
+    np.testing.assert_allclose(above, below, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "joint"])
+def test_losses_of_one_architecture_share_their_programs(kind, of_each_kind, monkeypatch, compilations):
+    monkeypatch.setattr(calibration, "_VALUES", 1 << 15)
+    monkeypatch.setattr(calibration, "NUM_CLASSES", (10,))
+    first = of_each_kind[kind]
+    params = random_params(2, first.network)
+    with compilations() as counts:
+        found = calibrate(jax.random.key(0), first.network, params, MIXTURE, first.num_classes)
+        gradient_norm_ratio(
+            jax.random.key(2), loss.Artifact(first.network, params, found, first.num_classes), MIXTURE, 10
+        )
+    assert counts["jit(_measure)"] == counts["jit(_slope)"] == 0, counts
+    assert found.scale != first.calibration.scale
 
 
 def test_artifacts_are_frozen(artifact):

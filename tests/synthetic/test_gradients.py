@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from known_losses import cross_entropy_network, error_network, only
+from known_losses import cross_entropy_network, error_network, only, random_params
 
 from edl_jax import loss
 from edl_jax.loss import _network
@@ -67,18 +67,38 @@ def test_network_gradients_are_those_of_its_function(batch):
     np.testing.assert_allclose(gradients.norm, np.linalg.norm(by_hand(log_p, labels), axis=-1), rtol=1e-4, atol=1e-5)
 
 
-def test_hard_label_loss_is_the_learned_loss_without_calibration(batch):
+@pytest.mark.parametrize("kind", _network.KINDS)
+def test_hard_label_loss_is_the_learned_loss_without_calibration(batch, kind):
     """What evolution scores is what users get."""
     log_p, labels = batch
-    network = loss.NetworkConfig(hidden=(6, 5))
-    params = jax.jit(_network.init, static_argnums=1)(jax.random.key(8), network)
-    artifact = loss.Artifact(network, params, loss.Calibration(tail_log_p=-50.0))
+    network = loss.NetworkConfig(kind=kind, hidden=(6,) if kind == "table" else (6, 5))
+    params = random_params(8, network)
+    artifact = loss.Artifact(network, params, loss.Calibration(tail_log_p=-50.0), 10 if kind == "joint" else None)
     scored = jax.jit(lambda z: _network.hard_label_loss(network, params, z, labels))(log_p)
     np.testing.assert_allclose(loss.learned_loss(artifact)(log_p, labels), scored, rtol=1e-4, atol=1e-5)
 
 
 def value(network, batch, **weights):
     return float(jax.jit(lambda: penalty(*network, *batch, **{**OFF, **weights}))())
+
+
+@pytest.mark.parametrize("kind", ["joint", "monotone", "pairwise"])
+def test_gradients_of_every_kind(batch, kind):
+    """By central differences along the steepest direction, in float64; a monotone network pulls no wrong way."""
+    log_p, labels = (x[:32] for x in batch)
+    network = loss.NetworkConfig(kind=kind, hidden=(6, 5))
+    params = random_params(8, network)
+    with jax.enable_x64(True):
+        z, labels = jnp.asarray(np.asarray(log_p, np.float64)), jnp.asarray(np.asarray(labels))
+        of_logits = jax.jit(lambda x: _network.hard_label_loss(network, params, jax.nn.log_softmax(x), labels))
+        gradients = jax.jit(lambda x: network_gradients(network, params, x, labels))(z)
+        slopes = []
+        for c in range(10):
+            step = jnp.zeros(z.shape).at[:, c].set(1e-5)
+            slopes.append((of_logits(z + step) - of_logits(z - step)) / 2e-5)
+        norm = np.linalg.norm(np.stack(slopes), axis=0)
+    np.testing.assert_allclose(gradients.norm, norm, rtol=1e-5, atol=1e-8)
+    assert (np.max(np.asarray(gradients.wrong_way)) <= 1e-12) == (kind == "monotone")
 
 
 def test_regularisers_of_weight_zero_are_not_computed(batch):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from known_losses import only
+from known_losses import QUANTILES, only
 from scipy import stats
 
 from edl_jax.errors import UserError
@@ -43,7 +43,19 @@ def law_of_p_t(component, num_classes):
         "boundary": stats.beta(k, k + others),
         "near_uniform": stats.beta(f, f * (num_classes - 1)),
         "log_uniform": stats.loguniform(np.exp(-9.0), 1.0),
+        "designed": Designed(QUANTILES),
     }[component]
+
+
+class Designed:
+    """The law of p_t whose ln has these quantiles at equal steps of probability, linear between them."""
+
+    def __init__(self, quantiles):
+        self.quantiles = np.asarray(quantiles)
+
+    def cdf(self, p_t):
+        with np.errstate(divide="ignore"):
+            return np.interp(np.log(p_t), self.quantiles, np.linspace(0.0, 1.0, self.quantiles.size))
 
 
 def component_config(component, weight=1.0):
@@ -74,10 +86,29 @@ def test_law_of_the_rival(component, others, num_classes):
     assert stats.kstest(np.exp(at(log_p, rival)), weight.cdf).pvalue > REJECT
 
 
-def test_log_uniform_spreads_the_rest_by_a_dirichlet():
-    labels, log_p = draws(component_config("log_uniform"), 10)
+@pytest.mark.parametrize("component", ["log_uniform", "designed"])
+def test_a_set_level_spreads_the_rest_by_a_dirichlet(component):
+    labels, log_p = draws(component_config(component), 10)
     share = at(log_p, (labels + 3) % 10) - np.log(-np.expm1(at(log_p, labels)))
     assert stats.kstest(np.exp(share), stats.beta(SPREAD, 8 * SPREAD).cdf).pvalue > REJECT
+
+
+def test_designed_may_have_atoms_and_many_quantiles():
+    """Equal quantiles in a row are an atom; 1,000 quantiles are followed as closely as seven."""
+    labels, log_p = draws(only(designed=1.0, designed_log_p=(-6.0, -3.0, -3.0, 0.0)), 10)
+    assert np.mean(at(log_p, labels) == -3.0) == pytest.approx(1.0 / 3.0, abs=4.0 * np.sqrt(2.0 / 9.0 / labels.size))
+    law = stats.beta(3.0, 2.0)
+    quantiles = tuple(np.log(law.ppf(np.linspace(1e-4, 1.0, 1_000))).tolist())
+    labels, log_p = draws(only(designed=1.0, designed_log_p=quantiles), 10)
+    assert stats.kstest(np.exp(at(log_p, labels)), law.cdf).pvalue > REJECT
+
+
+def test_designed_at_the_ends_of_its_range():
+    """Down to the smallest ln p_t that is allowed; and p_t = 1 leaves a finite rest."""
+    labels, log_p = draws(only(designed=1.0, designed_log_p=(-80.0, -40.0, 0.0, 0.0, 0.0)), 10)
+    assert np.all(np.isfinite(log_p))
+    assert -80.0 <= at(log_p, labels).min() < -79.0
+    assert -1e-6 < at(log_p, labels).max() < 0.0
 
 
 def test_log_uniform_reaches_down_to_log_p_min():
@@ -91,9 +122,9 @@ def test_log_uniform_reaches_down_to_log_p_min():
 @pytest.mark.parametrize(
     "weights",
     [
-        (0.5, 0.0, 2.0, 1.0, 0.25, 1.25),
-        (0.0, 3.0, 0.0, 0.0, 1.0, 0.0),
-        (1e-3, 2e-3, 0.0, 1e-3, 0.0, 4e-3),
+        (0.5, 0.0, 2.0, 1.0, 0.25, 1.25, 0.75),
+        (0.0, 3.0, 0.0, 0.0, 1.0, 0.0, 0.0),
+        (1e-3, 2e-3, 0.0, 1e-3, 0.0, 4e-3, 2e-3),
     ],
 )
 def test_weights_are_honoured(weights):
@@ -121,7 +152,8 @@ def test_labels_are_uniform(num_classes):
 
 @pytest.mark.parametrize("confidence", [1e-3, 1e6])
 def test_extreme_concentrations_stay_finite(confidence):
-    config = MixtureConfig(confidence=confidence, flatness=confidence, spread=confidence, log_p_min=-80.0)
+    weights = dict.fromkeys(COMPONENTS, 1.0)
+    config = only(**weights, confidence=confidence, flatness=confidence, spread=confidence, log_p_min=-80.0)
     _, log_p = draws(config, 1000)
     assert np.all(np.isfinite(log_p))
     assert np.all(log_p <= 0.0)
@@ -158,6 +190,16 @@ def test_pairs_share_the_label_and_nothing_else():
         ({"spread": float("nan")}, "mixture spread is nan"),
         ({"log_p_min": 0.0}, "mixture log_p_min is 0.0"),
         ({"log_p_min": -100.0}, "mixture log_p_min is -100.0"),
+        ({"designed": -1.0}, "mixture weight designed is -1.0"),
+        (
+            {"designed": 1.0},
+            "mixture designed_log_p has 0 quantiles, expected at least 2: `python run.py design-mixture",
+        ),
+        ({"designed": 1.0, "designed_log_p": (-1.0,)}, "mixture designed_log_p has 1 quantiles"),
+        ({"designed": 1.0, "designed_log_p": (-1.0, -2.0, 0.0)}, "mixture designed_log_p is not ascending"),
+        ({"designed": 1.0, "designed_log_p": (-1.0, 0.5)}, "mixture designed_log_p is not ascending within [-80, 0]"),
+        ({"designed": 1.0, "designed_log_p": (-81.0, 0.0)}, "mixture designed_log_p is not ascending within"),
+        ({"designed": 1.0, "designed_log_p": (-1.0, float("nan"))}, "mixture designed_log_p is not ascending"),
     ],
 )
 def test_settings_that_make_no_mixture(settings, message):

@@ -9,6 +9,7 @@ from scipy import special, stats
 
 from edl_jax.errors import UserError
 from edl_jax.synthetic import SEVERITIES, kendall_tau, ranking_accuracy, ranking_fitness, severity
+from edl_jax.synthetic.ranking import grouped_pairs, grouped_ranking_fitness
 
 NUM_PAIRS = 1_000
 
@@ -98,6 +99,71 @@ def test_a_loss_that_is_not_finite_is_never_a_good_one(bad):
     loss_a, loss_b = 1e3 * severity_a, 1e3 * severity_b
     worst = jnp.argmax(severity_b)
     assert jnp.isnan(fitness(loss_a, loss_b.at[worst].set(bad), severity_a, severity_b))
+
+
+GROUPED = [(1, 1), (1, 3), (2, 2), (3, 1), (4, 3), (5, 2)]
+
+
+def grouped(seed, groups, noise=0.5):
+    """Return (losses, severities) `[groups, 60]`, float32; a tenth of the neighbours are ties of severity."""
+    rng = np.random.default_rng(seed)
+    severities = rng.uniform(size=(groups, 60))
+    severities[:, ::10] = severities[:, 1::10]
+    losses = np.exp(severities) + noise * rng.standard_normal(severities.shape)
+    return jnp.asarray(losses, jnp.float32), jnp.asarray(severities, jnp.float32)
+
+
+def explicit_pairs(x, reuse):
+    """Return (a, b): each entry of each row with the `reuse` that follow it, cyclically, one by one."""
+    rows, size = x.shape
+    pairs = [(x[i, j], x[i, (j + k) % size]) for i in range(rows) for j in range(size) for k in range(1, reuse + 1)]
+    return np.array(pairs, np.float64).T
+
+
+grouped_fitness = jax.jit(grouped_ranking_fitness, static_argnames="reuse")
+
+
+@pytest.mark.parametrize(("groups", "reuse"), GROUPED)
+def test_grouped_fitness_is_that_of_the_list_of_pairs(groups, reuse):
+    losses, severities = grouped(groups, groups)
+    loss_a, loss_b = explicit_pairs(np.asarray(losses), reuse)
+    severity_a, severity_b = explicit_pairs(np.asarray(severities), reuse)
+    assert np.any(severity_a == severity_b)
+    for beta, margin in ((1.0, 0.0), (10.0, 1.0)):
+        expected = reference_fitness(loss_a, loss_b, severity_a, severity_b, beta, margin)
+        found = grouped_fitness(losses, severities, reuse=reuse, beta=beta, margin=margin)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    columns = (*grouped_pairs(losses, reuse), *grouped_pairs(severities, reuse))
+    assert {x.shape for x in columns} == {(reuse * groups * 60,)}
+    by_list = fitness(*columns, beta=10.0, margin=1.0)
+    np.testing.assert_allclose(by_list, grouped_fitness(losses, severities, reuse=reuse, beta=10.0, margin=1.0), 1e-5)
+
+
+@pytest.mark.parametrize(("beta", "margin"), [(1.0, 0.0), (10.0, 1.0)])
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@given(a=st.floats(0.1, 10.0), b=st.floats(-10.0, 10.0), seed=st.integers(0, 100))
+def test_grouped_fitness_sees_neither_scale_nor_offset(beta, margin, a, b, seed):
+    losses, severities = grouped(seed, 3)
+    expected = grouped_fitness(losses, severities, reuse=2, beta=beta, margin=margin)
+    moved = grouped_fitness(a * losses + b, severities, reuse=2, beta=beta, margin=margin)
+    assert abs(float(moved) - float(expected)) <= 1e-5
+
+
+def test_grouped_fitness_compares_within_groups_only():
+    """Two groups that are ranked backwards against each other, but perfectly within, have no misranked pair."""
+    severities = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 60)) + np.array([[0.0], [10.0]]), jnp.float32)
+    backwards = severities - jnp.array([[0.0], [20.0]])
+    # At a large beta every misranked pair costs about its gap, and a right order nearly nothing.
+    assert float(grouped_fitness(backwards, severities, reuse=3, beta=1e4)) < 1e-3
+    assert float(grouped_fitness(backwards.reshape(1, -1), severities.reshape(1, -1), reuse=3, beta=1e4)) > 1e-2
+
+
+def test_a_constant_loss_in_groups_scores_ln_2_over_beta():
+    _, severities = grouped(0, 3)
+    flat = jnp.full(severities.shape, 0.1)
+    np.testing.assert_allclose(grouped_fitness(flat, severities, reuse=2, beta=10.0), np.log(2.0) / 10.0, rtol=1e-6)
+    assert jnp.isnan(grouped_fitness(flat.at[1, 2].set(jnp.inf), severities))
+    assert float(grouped_fitness(flat, jnp.zeros_like(severities), margin=1.0)) == 0.0
 
 
 def test_ranking_accuracy_is_the_share_of_ordered_pairs():

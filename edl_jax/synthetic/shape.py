@@ -1,0 +1,85 @@
+"""What a learned loss looks like: how straight a line it makes with known losses over the mixture."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from edl_jax import loss
+from edl_jax.loss._base import targets
+from edl_jax.loss._learned import raw_loss
+from edl_jax.loss._network import NetworkConfig, is_separable
+from edl_jax.synthetic.calibration import calibration_sample
+from edl_jax.synthetic.curves import curves
+from edl_jax.synthetic.mixture import MixtureConfig
+from edl_jax.synthetic.optimum import Optimum
+from edl_jax.synthetic.severity import SEVERITIES, Severity
+
+
+def shape_report(
+    key: jax.Array,
+    artifact: loss.Artifact,
+    mixture: MixtureConfig,
+    severity: Severity,
+    num_classes: int,
+    optimum: Optimum | None = None,
+) -> dict[str, float]:
+    """Say what the learned loss looks like: R^2 of a straight-line fit to known losses over the mixture.
+
+    Args:
+      key: PRNG key.
+      artifact: the loss.
+      mixture: mixture to compare on.
+      severity: severity function that it was trained with.
+      num_classes: C.
+      optimum: the optimum of its objective, if it is known.
+
+    Returns:
+      R^2 against `optimum` (if given), `cross_entropy`, `brier`, `error` (1 - p_t), `severity`, and `severity_cdf`,
+      the distribution function of the severity under the mixture (the optimum at m = 0 and small beta).
+    """
+    labels, log_p = calibration_sample(key, mixture, num_classes)
+    values = raw_losses(artifact, log_p, labels)
+    e = np.asarray(severity(log_p, labels), np.float64)
+    columns: dict[str, Any] = {} if optimum is None else {"optimum": optimum.loss_of_severity(e)}
+    columns |= {
+        "cross_entropy": SEVERITIES["nll"](log_p, labels),
+        "brier": SEVERITIES["brier"](log_p, labels),
+        "error": SEVERITIES["error"](log_p, labels),
+        "severity": e,
+        "severity_cdf": stats.rankdata(e),
+    }
+    return {name: r_squared(values, x) for name, x in columns.items()}
+
+
+def raw_losses(artifact: loss.Artifact, log_p: jax.Array, labels: jax.Array) -> np.ndarray:
+    """Return the losses `[N]` of predictions `[N, C]` before scale and shift, for integer labels `[N]`."""
+    c, network = artifact.calibration, artifact.network
+    if is_separable(network):
+        shape = curves(network, artifact.params, c.tail_log_p, c.tail_slope)
+        return shape.losses(np.asarray(log_p, np.float64), np.asarray(labels))
+    tail = jnp.float32(c.tail_log_p), jnp.float32(c.tail_slope)
+    return np.asarray(_network_losses(network, artifact.params, *tail, log_p, labels))
+
+
+def r_squared(x: Any, y: Any) -> float:
+    """Return R^2 of the straight-line fit between two `[N]` vectors; 0 where one is constant."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if np.std(x) == 0.0 or np.std(y) == 0.0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _network_losses(
+    network: NetworkConfig,
+    params: Any,
+    tail_log_p: jax.Array,
+    tail_slope: jax.Array,
+    log_p: jax.Array,
+    labels: jax.Array,
+) -> jax.Array:
+    return raw_loss(network, params, targets(log_p, labels, -1, None), tail_log_p, tail_slope)
