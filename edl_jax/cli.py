@@ -29,10 +29,12 @@ from edl_jax.errors import UserError, unknown
 _USAGE = """usage: run.py <command> [flags]        run.py <command> --help lists the flags
 
 commands:
-  pretrain       evolve a loss on synthetic pairs (stage 1)
-  downstream     train an image classifier with a loss (stage 2)
-  summarize      mean and standard deviation over finished downstream runs
-  data prepare   write a TFDS directory for a data set
+  pretrain         evolve a loss on synthetic pairs (stage 1)
+  design-mixture   the mixture of synthetic pairs whose optimum is a given loss
+  ablate           vary one factor of pretraining at a time
+  downstream       train an image classifier with a loss (stage 2)
+  summarize        mean and standard deviation over finished downstream runs
+  data prepare     write a TFDS directory for a data set
 
 flags of every command: --debug shows tracebacks, --version prints the version
 """
@@ -92,14 +94,73 @@ def _pretrain(args: list[str]) -> None:
         """Continue the run in --out from its newest checkpoint."""
         overwrite: bool = False
         """Replace the run in --out."""
+        profile: bool = False
+        """Print achieved rates beside the machine's measured ceilings."""
 
     default = Pretrain(load_preset("pretrain", _preset(args), pretrain.PretrainConfig()))
     command = _parse(Pretrain, default, args, "pretrain")
-    result = pretrain.run(command.settings, out=command.out, resume=command.resume, overwrite=command.overwrite)
-    print(f"held-out ranking accuracy {result['ranking_accuracy']:.4f}   fitness {result['fitness']:.4f}")
+    result = pretrain.run(
+        command.settings,
+        out=command.out,
+        resume=command.resume,
+        overwrite=command.overwrite,
+        profile=command.profile,
+    )
+    if command.settings.runs > 1:
+        for name in ("ranking_accuracy", "fitness_ratio"):
+            mean, std = result["mean"][name], result["std"][name]
+            print(f"{command.settings.runs} runs: {name.replace('_', ' ')} {mean:.4f} ± {std:.4f}; the best one:")
+    print(
+        f"held-out ranking accuracy {result['ranking_accuracy']:.4f}   fitness {result['fitness']:.4f}, "
+        f"{result['fitness_ratio']:.4f} of the optimum's"
+    )
     fits = ", ".join(f"{name} {value:.4f}" for name, value in result["r_squared"].items())
     print(f"R^2 of the loss with: {fits}")
     print(f"loss artifact: {_short(result['artifact'])}")
+
+
+def _design_mixture(args: list[str]) -> None:
+    from edl_jax import design_mixture
+
+    @dataclasses.dataclass(frozen=True)
+    class DesignMixture:
+        """Write a preset for pretrain whose mixture has a given loss as its optimum."""
+
+        settings: Annotated[design_mixture.DesignConfig, tyro.conf.arg(name="")]
+        out: Path | None = None
+        """YAML file to write (default: runs/designed-TARGET.yaml)."""
+        overwrite: bool = False
+        """Replace the file in --out."""
+
+    default = DesignMixture(design_mixture.DesignConfig())
+    command = _parse(DesignMixture, default, args, "design-mixture")
+    result = design_mixture.run(command.settings, out=command.out, overwrite=command.overwrite)
+    print(f"R^2 of {command.settings.target} with the optimum of this mixture: {result['r_squared']:.5f}")
+    print(f"preset: {_short(result['preset'])}   figure: {_short(result['figure'])}")
+    print(f"evolve it: python run.py pretrain --config {_short(result['preset'])}")
+
+
+def _ablate(args: list[str]) -> None:
+    from edl_jax.study import ablate
+
+    @dataclasses.dataclass(frozen=True)
+    class Ablate:
+        """Vary one factor of pretraining at a time, with tests and figures in OUT/report.md and OUT/figures."""
+
+        settings: Annotated[ablate.AblateConfig, tyro.conf.arg(name="")]
+        config: str = "default"
+        """Preset (a name from configs/ablate, or the path of a YAML file)."""
+        out: Path | None = None
+        """Directory of the study (default: runs/ablate-TIME)."""
+        resume: bool = False
+        """Keep the finished cells in --out and run the others."""
+        overwrite: bool = False
+        """Replace the study in --out."""
+
+    default = Ablate(load_preset("ablate", _preset(args), ablate.AblateConfig()))
+    command = _parse(Ablate, default, args, "ablate")
+    result = ablate.run(command.settings, out=command.out, resume=command.resume, overwrite=command.overwrite)
+    print(f"report: {_short(result['report'])}")
 
 
 def _downstream(args: list[str]) -> None:
@@ -181,7 +242,9 @@ def _data(args: list[str]) -> None:
 
 
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "ablate": _ablate,
     "data": _data,
+    "design-mixture": _design_mixture,
     "downstream": _downstream,
     "pretrain": _pretrain,
     "summarize": _summarize,

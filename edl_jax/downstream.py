@@ -43,7 +43,7 @@ class DownstreamConfig:
     dataset: str = "cifar10"
     """Data set: cifar10, cifar100, digits, fashion_mnist or mnist."""
     loss: str = "edl"
-    """Loss: edl, cross_entropy, label_smoothing, brier, or the path of an artifact."""
+    """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
     epochs: int = 200
     """Passes over the training images."""
     batch_size: int = 128

@@ -11,22 +11,36 @@ import numpy as np
 
 from edl_jax import loss
 from edl_jax.synthetic import MixtureConfig, draw_predictions
+from edl_jax.synthetic.design import DesignReport
 
 # Okabe and Ito's palette.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+# Of a loss that takes any number of classes.
 _CLASSES = 10
 # As many as calibration draws, which has compiled this size already.
 _HISTOGRAM_SAMPLE = (1 << 18) // 10
 
 
 def pretrain_figures(
-    folder: Path, rows: Sequence[Mapping[str, Any]], artifact: loss.Artifact, mixture: MixtureConfig
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    artifact: loss.Artifact,
+    mixture: MixtureConfig,
+    optimum: loss.Artifact | None = None,
 ) -> None:
-    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`."""
+    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`.
+
+    Args:
+      folder: where to write.
+      rows: the metrics of one run.
+      artifact: its loss.
+      mixture: its mixture.
+      optimum: the optimal loss, drawn beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     convergence(folder / "convergence.png", rows)
-    loss_shape(folder / "loss_shape.png", artifact)
-    gradient_profile(folder / "gradient_profile.png", artifact)
+    loss_shape(folder / "loss_shape.png", artifact, optimum)
+    gradient_profile(folder / "gradient_profile.png", artifact, optimum)
     mixture_histogram(folder / "mixture.png", mixture)
 
 
@@ -39,6 +53,9 @@ def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with _axes(path, columns=2) as (left, right):
         left.plot(generation, population, color=ORANGE, lw=0.8, alpha=0.7, label="population mean, fresh pairs")
         left.plot(generation, best, color=BLUE, label="best so far, held-out pairs")
+        optimum = np.nanmedian(best / _column(rows, "fitness_ratio")) if "fitness_ratio" in rows[0] else np.nan
+        if np.isfinite(optimum):
+            left.axhline(optimum, color=GREEN, lw=0.9, ls="--", label="optimum, the same pairs")
         # The first generations are many times worse and would flatten the rest.
         settled = np.concatenate([population[len(population) // 20 :], best])
         low, high = np.nanmin(settled), np.nanmax(settled)
@@ -56,10 +73,10 @@ def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         right.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
 
 
-def loss_shape(path: Path, artifact: loss.Artifact) -> None:
-    """Draw the loss against p_t beside cross-entropy, the rest spread equally over 9 classes."""
+def loss_shape(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | None = None) -> None:
+    """Draw the loss against p_t beside cross-entropy and the optimum, the wrong classes equal."""
     p = np.concatenate([np.geomspace(1e-5, 0.02, 120), np.linspace(0.02, 1.0 - 1e-5, 300)])
-    log_p = _spread(p)
+    log_p = _spread(p, artifact.num_classes or _CLASSES)
     labels = jnp.zeros(len(p), jnp.int32)
     learned = loss.learned_loss(artifact)(log_p, labels)
     reference = -log_p[:, 0]
@@ -67,16 +84,20 @@ def loss_shape(path: Path, artifact: loss.Artifact) -> None:
         for axis in (left, right):
             axis.plot(p, reference, color=ORANGE, ls="--", label="cross-entropy")
             axis.plot(p, learned, color=BLUE, label="learned")
+            if optimum is not None:
+                known = loss.learned_loss(optimum)(log_p, labels)
+                axis.plot(p, known, color=GREEN, ls=":", lw=1.2, label="optimum")
             axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss")
             axis.legend()
         left.set(title="Loss", ylim=(-0.2, 6.0))
         right.set(title="Loss, logarithmic $p_t$", xscale="log")
 
 
-def gradient_profile(path: Path, artifact: loss.Artifact) -> None:
-    """Draw the slope with respect to the true class's logit beside cross-entropy's."""
+def gradient_profile(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | None = None) -> None:
+    """Draw the slope with respect to the true class's logit beside cross-entropy's and the optimum's."""
     gap = np.linspace(-15.0, 12.0, 400)
-    logits = jnp.asarray(np.column_stack([gap, *[np.zeros_like(gap)] * (_CLASSES - 1)]).astype(np.float32))
+    classes = artifact.num_classes or _CLASSES
+    logits = jnp.asarray(np.column_stack([gap, *[np.zeros_like(gap)] * (classes - 1)]).astype(np.float32))
     labels = jnp.zeros(len(gap), jnp.int32)
 
     def slope(function: loss.Loss) -> np.ndarray:
@@ -86,8 +107,10 @@ def gradient_profile(path: Path, artifact: loss.Artifact) -> None:
         axis.axhline(0.0, color=GREY, lw=0.8)
         axis.plot(gap, -slope(loss.cross_entropy), color=ORANGE, ls="--", label="cross-entropy")
         axis.plot(gap, -slope(loss.learned_loss(artifact)), color=BLUE, label="learned")
+        if optimum is not None:
+            axis.plot(gap, -slope(loss.learned_loss(optimum)), color=GREEN, ls=":", lw=1.2, label="optimum")
         axis.set(
-            xlabel="logit of the true class minus the (equal) others, 10 classes",
+            xlabel=f"logit of the true class minus the (equal) others, {classes} classes",
             ylabel="pull on the true class's logit",
             title="Gradient profile",
         )
@@ -106,10 +129,28 @@ def mixture_histogram(path: Path, mixture: MixtureConfig) -> None:
         right.set(xlabel="ln $p_t$", ylabel="density", title="Mixture, logarithmic $p_t$")
 
 
-def _spread(p: np.ndarray) -> jax.Array:
-    """Return log-probabilities `[N, 10]` with p_t = p for class 0 and the rest shared equally."""
-    rest = np.log1p(-p) - np.log(_CLASSES - 1)
-    return jnp.asarray(np.column_stack([np.log(p), *[rest] * (_CLASSES - 1)]).astype(np.float32))
+def designed(path: Path, target: str, report: DesignReport) -> None:
+    """Draw a target loss and the optimum of the mixture designed for it, both standardised, against p_t."""
+    p = np.exp(report.log_p)
+    with _axes(path, columns=2) as (left, right):
+        for axis, scale in ((left, "linear"), (right, "log")):
+            axis.plot(p, _standard(report.target), color=ORANGE, lw=3.0, alpha=0.6, label=target)
+            axis.plot(p, _standard(report.optimum), color=BLUE, ls="--", label="optimum of the mixture")
+            axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss, standardised", xscale=scale)
+            axis.legend()
+        left.set(title=f"Designed for {target}")
+        right.set(title=f"$R^2$ = {report.r_squared:.5f}")
+
+
+def _standard(values: Any) -> np.ndarray:
+    values = np.asarray(values, float)
+    return (values - values.mean()) / values.std()
+
+
+def _spread(p: np.ndarray, classes: int) -> jax.Array:
+    """Return log-probabilities `[N, classes]` with p_t = p for class 0 and the rest shared equally."""
+    rest = np.log1p(-p) - np.log(classes - 1)
+    return jnp.asarray(np.column_stack([np.log(p), *[rest] * (classes - 1)]).astype(np.float32))
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
