@@ -156,10 +156,18 @@ def _ablate(args: list[str]) -> None:
         """Keep the finished cells in --out and run the others."""
         overwrite: bool = False
         """Replace the study in --out."""
+        retime: bool = False
+        """Measure every cell's time a generation again, between runs of the base (for a machine that was shared)."""
 
     default = Ablate(load_preset("ablate", _preset(args), ablate.AblateConfig()))
     command = _parse(Ablate, default, args, "ablate")
-    result = ablate.run(command.settings, out=command.out, resume=command.resume, overwrite=command.overwrite)
+    result = ablate.run(
+        command.settings,
+        out=command.out,
+        resume=command.resume,
+        overwrite=command.overwrite,
+        retime=command.retime,
+    )
     print(f"report: {_short(result['report'])}")
 
 

@@ -10,7 +10,7 @@ from edl_jax.synthetic import MixtureConfig, kendall_tau, ranking_accuracy, samp
 from edl_jax.synthetic.gradients import network_gradients, penalty
 from edl_jax.synthetic.ranking import grouped_pairs, grouped_ranking_fitness
 from edl_jax.synthetic.severity import Severity
-from edl_jax.synthetic.tabulated import interpolation_matrix, population_losses, tables
+from edl_jax.synthetic.tabulated import LOG_P_MIN, interpolation_matrix, population_losses, tables
 
 EVALUATIONS = ("auto", "plain", "tabulated")
 
@@ -55,6 +55,11 @@ class Task(NamedTuple):
     evaluation: str
 
     @property
+    def low(self) -> float:
+        """The lower end of the grid of ln p: every component that sets ln p_t stays above it."""
+        return min(LOG_P_MIN, self.mixture.log_p_min, *self.mixture.designed_log_p[:1])
+
+    @property
     def is_tabulated(self) -> bool:
         """Whether populations are evaluated on a grid."""
         return self.evaluation != "plain" and is_separable(self.network)
@@ -89,13 +94,14 @@ def draw(key: jax.Array, task: Task, num_pairs: int) -> Batch:
     labels = jnp.repeat(chosen.astype(jnp.int32), per_label, total_repeat_length=groups * per_label)
     log_p = sample(sample_key, task.mixture, task.num_classes, labels)
     severity = task.severity(log_p, labels).reshape(groups, per_label)
-    return Batch(labels, log_p, severity, interpolation_matrix(log_p, labels) if task.is_tabulated else None)
+    matrix = interpolation_matrix(log_p, labels, task.low) if task.is_tabulated else None
+    return Batch(labels, log_p, severity, matrix)
 
 
 def losses(task: Task, members: Any, batch: Batch) -> jax.Array:
     """Return the losses `[P, L, V]` of members (a pytree of leaves `[P, ...]`)."""
     if batch.matrix is not None:
-        table = jax.vmap(lambda params: tables(task.network, params))(members)
+        table = jax.vmap(lambda params: tables(task.network, params, task.low))(members)
         values = population_losses(table, batch.matrix)
     else:
         values = jax.vmap(lambda params: hard_label_loss(task.network, params, batch.log_p, batch.labels))(members)

@@ -34,6 +34,8 @@ _LONGEST = 4
 # Chunks a run is cut into: their median is its time per generation.
 _CHUNKS = 10
 _TEST_KEY = 101
+# Generations and rounds of a timing.
+_TIMED, _ROUNDS = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,12 @@ class Result(NamedTuple):
 
 
 def run(
-    config: AblateConfig, *, out: str | Path | None = None, resume: bool = False, overwrite: bool = False
+    config: AblateConfig,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    retime: bool = False,
 ) -> dict[str, Any]:
     """Run the cells that are left, then test and draw.
 
@@ -92,6 +99,8 @@ def run(
       out: run directory (default `runs/ablate-<time>`).
       resume: keep the finished cells in `out`.
       overwrite: replace the study in `out`.
+      retime: at the end measure every cell's time a generation again, between runs of the base: for a study whose cells
+        shared the machine with other work.
 
     Returns:
       The content of result.json: every cell's numbers and the comparisons with the base.
@@ -116,6 +125,10 @@ def run(
             if i == 0:
                 left = [cell for j, cell in enumerate(todo) if not _cell_file(directory.path, j).exists()]
                 print(_estimate(left, base, results[0].seconds, config.runs), flush=True)
+        if retime:
+            for i, seconds in _times(todo).items():
+                results[i] = results[i]._replace(seconds=seconds)
+                _save(_cell_file(directory.path, i), todo[i].config, results[i])
         result = ablation_report.write(directory.path, todo, results, base)
         directory.finish(result)
         return result
@@ -185,6 +198,34 @@ def _seconds_alone(program: Any, seconds: list[float], runs: int) -> float:
         search, _ = jax.block_until_ready(program.evolve(search, inputs, count))
         times.append((time.perf_counter() - start) / 10)
     return float(np.median(times[1:]))  # the first one compiles
+
+
+def _times(todo: list[Cell]) -> dict[int, float]:
+    """Return seconds a generation of every cell, single runs, each timed between rounds of the base cell."""
+
+    def prepare(config: PretrainConfig) -> Any:
+        program = make_program(
+            config.task(), config.strategy, config.es, chunk=_TIMED, held_out_pairs=config.held_out_pairs
+        )
+        evolve = compile_chunk(program, 1, config.es.population_size)
+        state = list(program.init(jax.vmap(jax.random.key)(jnp.arange(1))))
+
+        def timed() -> float:
+            start = time.perf_counter()
+            state[0], _ = jax.block_until_ready(evolve(*state, jnp.int32(_TIMED)))
+            return (time.perf_counter() - start) / _TIMED
+
+        timed()
+        return timed
+
+    base, ratios, bases = prepare(todo[0].config), {}, []
+    for i, cell in enumerate(tqdm(todo, unit="cell", desc="time", disable=not sys.stderr.isatty())):
+        other = prepare(cell.config)
+        rounds = [(base(), other()) for _ in range(_ROUNDS)]
+        bases += [seconds for seconds, _ in rounds]
+        ratios[i] = float(np.median([mine / reference for reference, mine in rounds]))
+    alone = float(np.median(bases))
+    return {i: ratio * alone for i, ratio in ratios.items()}
 
 
 def _announcement(todo: list[Cell], runs: int) -> str:

@@ -3,31 +3,45 @@
 For hard labels a separable loss is two functions of one variable, l(p, t) = g1(ln p_t) + sum_{j != t} g0(ln p_j), and
 all members of a population see the same predictions. So each member is evaluated on one fixed grid of ln p, the
 predictions become one interpolation matrix, and all losses are a single product: tables `[P, 2 G]` times matrix
-`[2 G, N]`. Interpolation is cubic (Keys 1981, IEEE Trans. ASSP 29(6)), exact for quadratics, with one knot beyond
-either end of the range.
+`[2 G, N]`. Knots are equally spaced in u = p + ln(p) / 8, a blend of the network's two inputs: fine in p near 1 and in
+ln p below. Interpolation is cubic in u (Keys 1981, IEEE Trans. ASSP 29(6)), with one knot beyond either end.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edl_jax.loss._network import NetworkConfig, g0, g1
 
-# Losses to 1e-3 of the largest value and F to 1e-4 of itself for fresh networks, ten times closer around evolved ones
-# (tests/synthetic/test_tabulated.py), at a quarter of the cost of a linear interpolation of the same error.
-GRID = 128
-# Below it p g(p) is under 1e-7 for a wrong class; a true class's ln p is clipped here, beyond any mixture's bulk.
-_LOG_P_MIN = -16.0
+# F to 1e-5 of itself for fresh networks, 1e-6 around evolved ones (tests/synthetic/test_tabulated.py). Equally spaced
+# in ln p, twice as many knots were 30 times worse, because networks bend with p near 1.
+GRID = 64
+_LOG_P_SHARE = 1.0 / 8.0
+# Lower end of ln p unless a mixture reaches further: below it p g(p) is under 1e-7 for a wrong class.
+LOG_P_MIN = -16.0
 # From this many classes on, adding four weights per entry is cheaper than comparing with every knot.
 _SCATTER_FROM = 33
 
 
-def _step(low: float) -> float:
-    return -low / (GRID - 3)
+@functools.lru_cache(maxsize=16)
+def knots(low: float = LOG_P_MIN) -> np.ndarray:
+    """Return `[GRID]` float64 ln p of the knots; the second is at `low`, the last but one at 0."""
+    log_p = np.linspace(1.5 * low, 1.0, 1 << 20)
+    u = np.exp(log_p) + _LOG_P_SHARE * log_p
+    start, step = _scale(low)
+    return np.interp(start + step * (np.arange(GRID) - 1.0), u, log_p)
 
 
-def tables(config: NetworkConfig, params: Any, low: float = _LOG_P_MIN) -> jax.Array:
+def _scale(low: float) -> tuple[float, float]:
+    """Return (u at `low`, step of u)."""
+    start = float(np.exp(low)) + _LOG_P_SHARE * low
+    return start, (1.0 - start) / (GRID - 3)
+
+
+def tables(config: NetworkConfig, params: Any, low: float = LOG_P_MIN) -> jax.Array:
     """Return `[2 GRID]`: g1, then g0, of one separable network on the grid.
 
     Args:
@@ -35,21 +49,23 @@ def tables(config: NetworkConfig, params: Any, low: float = _LOG_P_MIN) -> jax.A
       params: parameters.
       low: ln p of the lower end; 0 is the upper one.
     """
-    log_p = low + _step(low) * (jnp.arange(GRID, dtype=jnp.float32) - 1.0)
+    log_p = jnp.asarray(knots(low), jnp.float32)
     return jnp.concatenate([g1(config, params, log_p), g0(config, params, log_p)])
 
 
-def interpolation_matrix(log_p: jax.Array, labels: jax.Array, low: float = _LOG_P_MIN) -> jax.Array:
+def interpolation_matrix(log_p: jax.Array, labels: jax.Array, low: float = LOG_P_MIN) -> jax.Array:
     """Return the matrix `[N, 2 GRID]` whose product with a network's tables is its losses.
 
     Args:
       log_p: `[N, C]` log-probabilities.
       labels: `[N]` integer classes.
-      low: as in `tables`.
+      low: as in `tables`; a true class below it counts as being there.
     """
     classes = jax.lax.broadcasted_iota(labels.dtype, log_p.shape, 1)
     is_true = labels[:, None] == classes
-    position = jnp.clip((log_p - low) / _step(low) + 1.0, 1.0, GRID - 2.0)
+    start, step = _scale(low)
+    inside = jnp.maximum(log_p, low)
+    position = jnp.clip((jnp.exp(inside) + _LOG_P_SHARE * inside - start) / step + 1.0, 1.0, GRID - 2.0)
     true = _hat(jnp.sum(jnp.where(is_true, position, 0.0), axis=1))
     # Above the lower end g0 is interpolated as it is; below it, it falls with p.
     share = jnp.where(is_true, 0.0, jnp.exp(jnp.minimum(log_p - low, 0.0)))

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import loss_reference
 import pytest
 from loss_cases import PRIORS, Case, Family, normal, random_artifact
+from network_cases import reference as reference_of
 
 from edl_jax import loss
 
@@ -20,7 +21,9 @@ def cases(tmp_path_factory):
     for name in (*LEARNED, RANDOM):
         path = random if name == RANDOM else PRIORS / f"{name}.safetensors"
         plain = loss.load(path) if name == RANDOM else loss.get(name)
-        cases[name] = Case(name, Family({name: plain}), loss_reference.learned(path), loss.load_artifact(path))
+        cases[name] = Case(
+            name, Family({name: plain}), reference_of(loss.load_artifact(path)), loss.load_artifact(path)
+        )
     return cases
 
 

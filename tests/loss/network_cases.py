@@ -93,7 +93,7 @@ def curves(artifact):
     if network.kind == "per_class":
         return lambda x: h(x, 1.0), lambda x: np.exp(x) * h(np.maximum(x, -80), 0.0)
     if network.kind == "table":
-        knots = np.linspace(params["log_p_min"], 0.0, KNOTS)
+        knots = np.linspace(params["log_p_min"], 0.0, params["value"].size)
         spline = interpolate.CubicHermiteSpline(knots, params["value"], params["slope"])
         return lambda x: spline(np.clip(x, knots[0], 0.0)), np.zeros_like
 

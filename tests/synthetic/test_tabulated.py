@@ -15,7 +15,7 @@ from edl_jax.synthetic import SEVERITIES, MixtureConfig, draw_predictions, kenda
 from edl_jax.synthetic.ranking import grouped_ranking_fitness
 
 MEMBERS = 32
-LOW = tabulated._LOG_P_MIN
+LOW = tabulated.LOG_P_MIN
 NETWORKS = {kind: loss.NetworkConfig(kind=kind) for kind in ("per_class", "monotone")}
 CASES = [("per_class", 10), ("per_class", 33), ("monotone", 10)]
 MORE = [
@@ -58,9 +58,8 @@ def fitness(losses, severities):
     return jax.vmap(lambda row: grouped_ranking_fitness(row[None], severities[None]))(losses)
 
 
-# Error relative to the largest loss of the population, and of F relative to F. C = 2: one class's error is not
-# averaged over others, and fresh networks that are nearly constant have small s_l.
-LIMITS = {1.0: (1e-3, 1e-4), 5.0: (3e-3, 1e-3)}
+# Error relative to the largest loss of the population, and of F relative to F.
+LIMITS = {1.0: (2e-4, 1e-4), 5.0: (5e-4, 1e-4)}
 
 
 @pytest.mark.parametrize("scale", LIMITS)
@@ -75,10 +74,9 @@ def test_random_networks(kind, num_classes, scale):
     assert jnp.max(jnp.abs(fast - plain)) < of_losses * jnp.max(jnp.abs(plain))
     severities = SEVERITIES["error"](log_p, labels)
     exact, found = (np.asarray(fitness(x, severities), np.float64) for x in (plain, fast))
-    room = of_fitness * (10.0 if num_classes == 2 else 1.0)
-    np.testing.assert_allclose(found, exact, rtol=room)
+    np.testing.assert_allclose(found, exact, rtol=of_fitness)
     assert np.median(np.abs(found / exact - 1.0)) < 0.5 * of_fitness
-    assert stats.kendalltau(exact, found).statistic > 0.99
+    assert stats.kendalltau(exact, found).statistic > 0.999
 
 
 @pytest.mark.parametrize(
@@ -99,8 +97,19 @@ def test_a_converged_population_keeps_its_order(std, num_classes):
 
 
 def known_tables(g1, g0, low=LOW):
-    log_p = np.linspace(low - tabulated._step(low), tabulated._step(low), tabulated.GRID)
+    log_p = tabulated.knots(low)
     return jnp.asarray(np.concatenate([g1(log_p), g0(log_p)]))[None]
+
+
+def blend(log_p):
+    """Return u, in which the knots are equally spaced."""
+    return np.exp(log_p) + log_p / 8.0
+
+
+def test_the_knots():
+    log_p = tabulated.knots(LOW)
+    np.testing.assert_allclose(np.diff(blend(log_p)), np.diff(blend(log_p))[0], rtol=1e-6)
+    np.testing.assert_allclose(log_p[[1, -2]], [LOW, 0.0], atol=1e-5)
 
 
 def test_exact_for_quadratics():
@@ -109,20 +118,18 @@ def test_exact_for_quadratics():
     with jax.enable_x64(True):
         log_p = jnp.asarray(special.log_softmax(np.asarray(log_p, np.float64), axis=-1).clip(LOW))
         a, b = rng.standard_normal((2, 3))
-        table = known_tables(lambda x: np.polyval(a, x), lambda x: np.polyval(b, x))
+        table = known_tables(lambda x: np.polyval(a, blend(x)), lambda x: np.polyval(b, blend(x)))
         found = tabulated.population_losses(table, tabulated.interpolation_matrix(log_p, jnp.asarray(labels)))[0]
     is_true = np.eye(10, dtype=bool)[np.asarray(labels)]
-    wrong = np.where(is_true, 0.0, np.polyval(b, log_p)).sum(axis=1)
-    np.testing.assert_allclose(found, np.polyval(a, np.asarray(log_p)[is_true]) + wrong, rtol=1e-11, atol=1e-11)
+    wrong = np.where(is_true, 0.0, np.polyval(b, blend(np.asarray(log_p)))).sum(axis=1)
+    np.testing.assert_allclose(found, np.polyval(a, blend(np.asarray(log_p)[is_true])) + wrong, rtol=1e-8, atol=1e-8)
 
 
 def test_the_error_of_a_known_loss():
-    """1 - p_t by Keys' kernel: at most step^3 / 60 near p_t = 1, where its third derivative in ln p is 1."""
     labels, log_p = predictions(10)
     table = known_tables(lambda x: -np.expm1(x), np.zeros_like)
     found = tabulated.population_losses(jnp.float32(table), tabulated.interpolation_matrix(log_p, labels))[0]
-    error = np.max(np.abs(found - SEVERITIES["error"](log_p, labels)))
-    assert 0.5 < error / (tabulated._step(LOW) ** 3 / 60.0) < 1.1
+    assert np.max(np.abs(found - SEVERITIES["error"](log_p, labels))) < 3e-4
 
 
 @pytest.mark.parametrize("num_classes", [10, pytest.param(100, marks=pytest.mark.slow)])
@@ -171,7 +178,7 @@ def test_the_grid_may_begin_elsewhere():
     labels, log_p = draw_predictions(jax.random.key(5), only(log_uniform=1.0, log_p_min=-40.0), 10, 256)
     matrix = tabulated.interpolation_matrix(log_p, labels, -40.0)
     losses = tabulated.population_losses(jnp.float32(known_tables(np.negative, np.zeros_like, -40.0)), matrix)
-    np.testing.assert_allclose(losses[0], SEVERITIES["nll"](log_p, labels), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(losses[0], SEVERITIES["nll"](log_p, labels), rtol=1e-4, atol=2e-3)
     table = tabulated.tables(NETWORKS["per_class"], jax.tree.map(lambda x: x[0], fresh("per_class")), -40.0)
     assert table.shape == (2 * tabulated.GRID,)
     assert jnp.all(jnp.isfinite(table))
