@@ -15,6 +15,7 @@ from edl_jax.runs import Run
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 WEIGHTS = ("uniform", "confident-right", "confident-wrong", "boundary", "near-uniform", "log-uniform")
+RATES = ("ranking_accuracy", "fitness_ratio")
 NO_WEIGHT = [part for name in WEIGHTS for part in (f"--mixture.{name}", "0")]
 
 
@@ -39,13 +40,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Compile no program of stage 1: --out is looked at after that, which is where a run could turn out too large."""
+    monkeypatch.setattr(pretrain, "compile_chunk", lambda *_: None)
+    monkeypatch.setattr(PretrainConfig, "optimum", lambda _: None)
+
+
 BAD = {
-    "pretran": "unknown command 'pretran': did you mean pretrain? choose from data, downstream, pretrain, summarize",
+    "pretran": "unknown command 'pretran': did you mean pretrain? choose from ablate, data, ",
     "--foo": "unknown command '--foo'",
-    "pretrain --strategy chaotic": "unknown strategy 'chaotic': did you mean chaotic_es? choose from chaotic_es, ",
-    "pretrain --strategy cma": "unknown strategy 'cma'",
+    "pretrain --strategy chaotic": "unknown strategy 'chaotic': did you mean chaotic_es? choose from ars, ",
+    "pretrain --strategy cma": "unknown strategy 'cma': did you mean cma_es",
     "pretrain --config debgu": "unknown pretrain preset 'debgu': did you mean debug",
-    "pretrain --config nowhere/mine.yaml": "unknown pretrain preset 'nowhere/mine.yaml': choose from debug, default",
+    "pretrain --config nowhere/mine.yaml": "unknown pretrain preset 'nowhere/mine.yaml': choose from boundary, ",
     "pretrain --config broken.yaml": "broken.yaml is not valid YAML",
     "pretrain --config misspelled.yaml": "'es.populaton_size': did you mean es.population_size?",
     "pretrain --config negative.yaml": "mixture weight uniform is -1",
@@ -64,10 +72,32 @@ BAD = {
     "pretrain --network.hidden 0": "network hidden widths are (0,)",
     "pretrain --network.activation silly": "unknown activation 'silly': did you mean silu?",
     "pretrain --network.kind per_clas": "unknown network kind 'per_clas': did you mean per_class?",
+    "pretrain --network.kind table --network.hidden 9": "unknown network kind 'table': choose from joint, monotone, ",
+    "pretrain --network.output abz": "unknown network output 'abz': did you mean abs?",
+    "pretrain --network.kind monotone --network.output abs": "network output is abs, expected identity",
+    "pretrain --evaluation fast": "unknown evaluation 'fast': did you mean auto? choose from auto, plain, tabulated",
+    "pretrain --evaluation tabulated --network.kind joint": "but a joint network is no function of one variable",
+    "pretrain --evaluation tabulated --network.kind pairwise": "expected auto or plain",
+    "pretrain --roughness 1 --network.kind joint": "roughness is 1.0, expected 0: a joint network is no",
+    "pretrain --reuse 0": "reuse is 0, expected at least 1",
+    "pretrain --reuse 513": "reuse is 513, expected at most half of num_pairs (1024)",
+    "pretrain --held-out-pairs 1": "held_out_pairs is 1, expected at least 2",
+    "pretrain --runs 0": "runs is 0, expected at least 1",
+    "pretrain --runs -3": "runs is -3, expected at least 1",
+    "pretrain --runs 3000000000": "runs is 3000000000, expected less than 2^31",
+    "pretrain --runs two": "--runs is 'two', expected INT",
+    "pretrain --seed 2147483640 --runs 20": "seed 2147483640 leaves no room for 20 runs, expected less than 2^31",
+    "pretrain --mixture.designed 1": "mixture designed_log_p has 0 quantiles, expected at least 2",
+    "pretrain --mixture.spread 0": "mixture spread is 0.0, expected a number from 1e-3",
     "pretrain --severity nl": "unknown severity 'nl': did you mean nll? choose from brier, error, margin, nll",
     "pretrain --std-rule expo": "unknown std rule 'expo': did you mean exponential?",
     "pretrain --chaotic-map logstic": "unknown chaotic map 'logstic': did you mean logistic?",
-    "pretrain --r 3.83": "r = 3.83 lies in a periodic window",
+    "pretrain --chaotic-map tent --control idependent": "unknown control 'idependent': did you mean independent?",
+    "pretrain --r 3.83": "periodic window",
+    "pretrain --r 4.5": "logistic map: r is 4.5, expected ",
+    "pretrain --r nan": "logistic map: r is nan, expected ",
+    "pretrain --chaotic-map gauss --r 1": "r is 1.0, but this map has no parameter: leave r out",
+    "pretrain --chaotic-map chebyshev --r 2.5": "chebyshev map: r is 2.5, expected ",
     "pretrain --population-size 1": "population_size is 1, expected at least 2",
     "pretrain --strategy open_es --population-size 5": "population_size is 5, expected an even number for open_es",
     "pretrain --num-classes 1": "num_classes is 1, expected at least 2",
@@ -100,6 +130,35 @@ BAD = {
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
     "pretrain --resume --out run --seed 1 --num-classes 3": "(config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
     "pretrain --resume --out damaged": "config.json is damaged",
+    "ablate --factors nosie": "unknown factor 'nosie': did you mean noise? choose from chaos_schedule, ",
+    "ablate --factors": "no factor given, expected some of noise, ",
+    "ablate --runs 0": "runs is 0, expected 1 or more",
+    "ablate --runs 1.5": "--runs is '1.5', expected INT",
+    "ablate --base.runs 2": "base.runs is 2, expected 1: give --runs for seeds per cell",
+    "ablate --base.generations 0": "generations is 0, expected at least 1",
+    "ablate --base.seed 2147483640": "base.seed 2147483640 leaves no room for 10 runs",
+    "ablate --base.reuse 40": "factor num_pairs, level 64: reuse is 40, expected at most half of num_pairs (64)",
+    "ablate --generation 3": "unknown flag --generation: did you mean --base.generations? see run.py ablate --help",
+    "ablate --config debgu": "unknown ablate preset 'debgu': did you mean debug or default? choose from debug, default",
+    "ablate --config misspelled.yaml": "unknown key in misspelled.yaml: 'es': ",
+    "ablate --config debug --out notes": "notes exists: give --resume to continue it",
+    "ablate --config debug --out run --resume": "cannot resume",
+    "ablate --config debug --resume": "--resume needs the run directory: give it with --out DIR",
+    "design-mixture --target focl": "unknown loss 'focl': did you mean focal?",
+    "design-mixture --target label_smoothing": "label_smoothing turns up again at p_t = 0.91: no mixture has it as",
+    "design-mixture --target brier": "brier is not a function of p_t alone",
+    "design-mixture --target focal --parameters gama=2": "unknown hyper-parameter 'gama' of loss focal: did you mean",
+    "design-mixture --target focal --parameters gamma": "'gamma' is not of the form name=number, such as gamma=2",
+    "design-mixture --target focal --parameters gamma=x": "'gamma=x' is not of the form name=number",
+    "design-mixture --num-classes 1": "num_classes is 1, expected at least 2",
+    "design-mixture --log-p-min 0": "log_p_min is 0.0, expected -80 or more, below 0",
+    "design-mixture --beta nan": "beta is nan, expected a positive number",
+    "design-mixture --knots 2": "knots is 2, expected a number from 3 to 4096",
+    "design-mixture --out mine": "--out is mine, expected a name ending in .yaml",
+    "design-mixture --out negative.yaml": "negative.yaml exists: give --overwrite to replace it, or another --out",
+    "design-mixture --out file/mine.yaml": "file is a file, expected a folder: give another --out",
+    "design-mixture --taget focal": "unknown flag --taget: did you mean --target? see run.py design-mixture --help",
+    "design-mixture focal": "unexpected argument 'focal'; see run.py design-mixture --help",
     "downstream --arch resnet19": "unknown arch 'resnet19': did you mean resnet18",
     "downstream --dataset cifar": "unknown dataset 'cifar': did you mean cifar10",
     "downstream --loss cross_entrop": "unknown loss 'cross_entrop': did you mean cross_entropy",
@@ -124,6 +183,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("line", BAD)
+@pytest.mark.usefixtures("uncompiled")
 def test_bad_input_is_one_line_and_nothing_is_written(folder, capsys, line):
     before = listing(folder)
     assert cli.main(line.split()) == 2
@@ -171,8 +231,12 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys, line):
     ("name", "flags"),
     [
         ("", ["pretrain", "downstream", "summarize", "data prepare", "--debug", "--version"]),
+        ("", ["design-mixture", "ablate"]),
         ("pretrain", ["--strategy", "--population-size", "--mixture.log-uniform", "--resume", "--out", "--config"]),
+        ("pretrain", ["--runs", "--profile", "--evaluation", "--reuse", "--network.kind", "--control", "--alpha-rule"]),
         ("downstream", ["--arch", "--dataset", "--loss", "--data-dir", "--resume", "--overwrite"]),
+        ("ablate", ["--factors", "--runs", "--base.strategy", "--base.std", "--config", "--resume", "--overwrite"]),
+        ("design-mixture", ["--target", "--parameters", "--beta", "--knots", "--out", "--overwrite"]),
         ("summarize", ["RUN", "Run directories"]),
         ("data", ["data prepare NAME"]),
         ("data prepare", ["NAME", "--archive", "--data-dir"]),
@@ -211,7 +275,14 @@ def calls(monkeypatch):
     def run(config, **keywords):
         found.append((config, keywords))
         path = str(Path.cwd() / "out" / "loss.safetensors")
-        return {"ranking_accuracy": 0.99512, "fitness": 0.25, "r_squared": {"brier": 0.75}, "artifact": path}
+        spread = {"mean": {"ranking_accuracy": 0.75, "fitness_ratio": 1.5}, "std": dict.fromkeys(RATES, 0.125)}
+        return {
+            **dict.fromkeys(RATES, 0.99512),
+            "fitness": 0.25,
+            "r_squared": {"brier": 0.75},
+            "artifact": path,
+            **spread,
+        }
 
     monkeypatch.setattr(pretrain, "run", run)
     return found
@@ -219,22 +290,34 @@ def calls(monkeypatch):
 
 def test_flags_override_the_preset_and_the_preset_the_defaults(calls, capsys):
     line = "pretrain --config debug --generations 3 --population_size 8 --mixture.uniform 2 --network.hidden 4 4"
-    assert cli.main([*line.split(), "--strategy", "snes", "--out", "out", "--overwrite"]) == 0
+    assert cli.main([*line.split(), "--strategy", "snes", "--out", "out", "--overwrite", "--profile"]) == 0
     (config, keywords) = calls[0]
     assert (config.generations, config.es.population_size, config.strategy) == (3, 8, "snes")
     assert (config.mixture.uniform, config.network.hidden) == (2.0, (4, 4))
     assert (config.chunk, config.num_pairs) == (2, 64)  # the preset's
     assert config.es.std == PretrainConfig().es.std
-    assert keywords == {"out": Path("out"), "resume": False, "overwrite": True}
+    assert keywords == {"out": Path("out"), "resume": False, "overwrite": True, "profile": True}
     out, err = capsys.readouterr()
     assert err == ""
     assert "held-out ranking accuracy 0.9951" in out
+    assert "fitness 0.2500, 0.9951 of the optimum's" in out
+    assert "R^2 of the loss with: brier 0.7500" in out
     assert f"loss artifact: {Path('out/loss.safetensors')}" in out
+    assert "runs:" not in out
+
+
+def test_several_runs_print_mean_and_deviation(calls, capsys):
+    assert cli.main(["pretrain", "--runs", "3", "--seed", "7"]) == 0
+    assert (calls[0][0].runs, calls[0][0].seed) == (3, 7)
+    out = capsys.readouterr().out
+    assert "3 runs: ranking accuracy 0.7500 ± 0.1250" in out
+    assert "3 runs: fitness ratio 1.5000 ± 0.1250" in out
+    assert "held-out ranking accuracy 0.9951" in out
 
 
 def test_no_flags_mean_the_default_preset(calls):
     assert cli.main(["pretrain", "--strategy", "chaotic_es"]) == 0
-    assert calls[0] == (PretrainConfig(), {"out": None, "resume": False, "overwrite": False})
+    assert calls[0] == (PretrainConfig(), {"out": None, "resume": False, "overwrite": False, "profile": False})
 
 
 @pytest.mark.parametrize(

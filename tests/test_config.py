@@ -7,8 +7,9 @@ from edl_jax import config as presets
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.errors import UserError
 from edl_jax.pretrain import PretrainConfig
+from edl_jax.study.ablate import AblateConfig
 
-CONFIGS = {"downstream": DownstreamConfig(), "pretrain": PretrainConfig()}
+CONFIGS = {"ablate": AblateConfig(), "downstream": DownstreamConfig(), "pretrain": PretrainConfig()}
 PRESETS = sorted(presets.presets_dir().rglob("*.y*ml"))
 
 
@@ -119,7 +120,7 @@ def test_values_that_are_refused_in_one_line(tmp_path, text, message):
 @pytest.mark.parametrize("name", ["debgu", "debug.yaml", "nowhere/debug.yml", "configs", ""])
 def test_unknown_preset_lists_the_presets(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"unknown pretrain preset '{name}'.*choose from debug, default"):
+    with pytest.raises(UserError, match=f"unknown pretrain preset '{name}'.*choose from .*debug, default, "):
         presets.load_preset("pretrain", name, PretrainConfig())
 
 

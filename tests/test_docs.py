@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import edl_jax
-from edl_jax import cli, downstream, pretrain
-from edl_jax.study import summary
+from edl_jax import cli, design_mixture, downstream, pretrain
+from edl_jax.study import ablate, summary
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,7 +27,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_documented_command_is_accepted(command, monkeypatch, capsys):
+def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
     prepare = importlib.import_module("edl_jax.data.prepare")
     accepted = []
 
@@ -35,11 +35,17 @@ def test_documented_command_is_accepted(command, monkeypatch, capsys):
         accepted.append((args, kwargs))
         raise KeyboardInterrupt  # stop before the work
 
-    for module, name in ((pretrain, "run"), (downstream, "run"), (summary, "read"), (prepare, "prepare")):
+    for module in (ablate, design_mixture, downstream, pretrain):
+        monkeypatch.setattr(module, "run", accept)
+    for module, name in ((summary, "read"), (prepare, "prepare")):
         monkeypatch.setattr(module, name, accept)
     for variable, value in _LOOP_VARIABLES.items():
         command = command.replace(variable, value)
     arguments = [argument for argument in shlex.split(command) if argument not in ("[RUN", "...]")]
+    monkeypatch.chdir(tmp_path)
+    for preset in (Path(argument) for argument in arguments if argument.endswith(".yaml")):
+        preset.parent.mkdir(parents=True, exist_ok=True)
+        preset.touch()  # what a command before this one writes
     try:
         code = cli.main(arguments)
     except SystemExit as stop:  # --help

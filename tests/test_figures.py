@@ -6,6 +6,7 @@ from matplotlib.image import imread
 from edl_jax import figures, loss
 from edl_jax.loss import NetworkConfig
 from edl_jax.loss._network import init
+from edl_jax.loss._table import params_of
 from edl_jax.synthetic import MixtureConfig
 
 SIZES = {
@@ -20,6 +21,8 @@ COLOURS = {
     "gradient_profile.png": (figures.BLUE, figures.ORANGE),
     "mixture.png": (figures.BLUE, figures.GREEN),
 }
+# Where the optimum is drawn.
+OPTIMUM = ("convergence.png", "loss_shape.png", "gradient_profile.png")
 
 
 def rows(count):
@@ -34,14 +37,33 @@ def rows(count):
     ]
 
 
+def untrained(kind="per_class", num_classes=None):
+    network = NetworkConfig(kind=kind, hidden=(4,))
+    calibration = loss.Calibration(num_classes=(2.0, 1000.0), scale=(2.0, 2.0), shift=(1.0, 1.0), tail_slope=-0.3)
+    return loss.Artifact(network, init(jax.random.key(0), network, num_classes), calibration, num_classes)
+
+
+def optimum():
+    """Return half of cross-entropy, as a table of ln p_t."""
+    log_p = np.linspace(-9.0, 0.0, 33)
+    params = params_of(-9.0, -0.5 * log_p, np.full(33, -0.5))
+    return loss.Artifact(NetworkConfig(kind="table", hidden=(33,)), params, loss.Calibration())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The figures of an untrained loss."""
-    network = NetworkConfig(hidden=(4,))
-    calibration = loss.Calibration(num_classes=(2.0, 1000.0), scale=(2.0, 2.0), shift=(1.0, 1.0), tail_slope=-0.3)
-    artifact = loss.Artifact(network, init(jax.random.key(0), network), calibration)
     path = tmp_path_factory.mktemp("run") / "figures"
-    figures.pretrain_figures(path, rows(60), artifact, MixtureConfig())
+    figures.pretrain_figures(path, rows(60), untrained(), MixtureConfig())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder_with_optimum(tmp_path_factory):
+    """The same with the optimum beside it."""
+    path = tmp_path_factory.mktemp("run") / "figures"
+    known = [{**row, "fitness_ratio": row["fitness_best"] / 0.55} for row in rows(60)]
+    figures.pretrain_figures(path, known, untrained(), MixtureConfig(), optimum())
     return path
 
 
@@ -66,6 +88,21 @@ def test_figure_is_a_png_of_its_size_that_shows_its_curves(folder, name):
     assert 0.5 < np.mean(image == 1.0) < 0.99
     for colour in COLOURS[name]:
         assert share(image, colour) > 5e-4, colour
+
+
+@pytest.mark.parametrize("name", OPTIMUM)
+def test_the_optimum_is_drawn_where_it_is_known(folder, folder_with_optimum, name):
+    assert share(imread(folder / name), figures.GREEN) < 5e-5
+    assert share(imread(folder_with_optimum / name), figures.GREEN) > 2e-4
+    for colour in COLOURS[name]:
+        assert share(imread(folder_with_optimum / name), colour) > 5e-4, colour
+
+
+def test_a_loss_for_one_number_of_classes_can_be_drawn(tmp_path):
+    figures.loss_shape(tmp_path / "l.png", untrained("joint", 3), optimum())
+    figures.gradient_profile(tmp_path / "g.png", untrained("joint", 3), optimum())
+    assert imread(tmp_path / "l.png").shape == SIZES["loss_shape.png"]
+    assert imread(tmp_path / "g.png").shape == SIZES["gradient_profile.png"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
