@@ -116,6 +116,7 @@ def test_torch_evolves(torch, torch_pretrain, fresh):
     assert search.std == pytest.approx(es.std * es.std_decay**40)
 
 
+@pytest.mark.slow
 def test_every_part_of_the_benchmark_runs(tmp_path):
     command = [sys.executable, "benchmarks/pretrain_throughput.py", "--quick", "--out", str(tmp_path)]
     environment = {
