@@ -86,8 +86,7 @@ def make_program(task: Task, strategy: str, es: StrategyConfig, *, chunk: int, h
         def one(key: jax.Array, solution: jax.Array) -> Search:
             state = algorithm.init(key, solution, es_params)
             return Search(
-                # Strong dtypes, as in a restored checkpoint: evosax's own states start weakly typed, another program.
-                strategy=jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state),
+                strategy=_strong(state),
                 generation=jnp.zeros((), jnp.int32),
                 best=solution,
                 best_fitness=jnp.full((), jnp.inf, jnp.float32),
@@ -122,7 +121,7 @@ def make_program(task: Task, strategy: str, es: StrategyConfig, *, chunk: int, h
             **report(task, unravel(best), values[winner], inputs.held_out),
             "population_spread": jnp.mean(jnp.std(population, axis=0)),
         }
-        return Search(state, search.generation + 1, best, best_fitness), metrics
+        return Search(_strong(state), search.generation + 1, best, best_fitness), metrics
 
     def evolve(search: Search, inputs: Inputs, count: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
         shapes = jax.eval_shape(step, search, inputs)[1]
@@ -148,6 +147,11 @@ def make_program(task: Task, strategy: str, es: StrategyConfig, *, chunk: int, h
         unravel,
         flat.size,
     )
+
+
+def _strong(state: Any) -> Any:
+    """Return a state of strong dtypes, as in a restored checkpoint: evosax's are partly weak, another program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
 
 
 def _template(task: Task) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
