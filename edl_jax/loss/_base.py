@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from edl_jax.loss._check import check_class_weights, check_labels
+
 
 class Loss(Protocol):
     """A loss over logits, one value per example, never reduced.
@@ -16,6 +18,10 @@ class Loss(Protocol):
       axis: the class dimension.
       where: boolean mask. Shaped as `logits` it says which classes exist (a logit of `-inf` says the same);
         shaped as `logits` without `axis` it says which examples count (the others give 0).
+      class_weights: `[C]`, at least 0: how often an example of each class counts. Its value is multiplied by the
+        weight of its class. Label probabilities y count as `w y`, that is, as the labels `w y / sum(w y)`, `sum(w y)`
+        times: for a loss that is affine in y, the weighted sum of the values of the classes (as in PyTorch's
+        `cross_entropy`, before any division by the sum of the weights).
 
     Returns:
       Values `[...]` in the dtype of `logits`; computed in at least float32. NaN where a logit is NaN or an
@@ -23,11 +29,19 @@ class Loss(Protocol):
 
     Raises:
       TypeError: logits are not floating point.
-      ValueError: labels or `where` do not fit the shape of the logits.
+      ValueError: labels, `where` or `class_weights` do not fit the shape of the logits. Outside `jax.jit` and other
+        traces, where values are known, also: an integer label is no class, label probabilities do not sum to 1, a
+        weight is negative.
     """
 
     def __call__(
-        self, logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        *,
+        axis: int = -1,
+        where: ArrayLike | None = None,
+        class_weights: ArrayLike | None = None,
     ) -> jax.Array: ...
 
 
@@ -40,6 +54,7 @@ class Targets(NamedTuple):
       y: `[..., C]` label probabilities, or None when labels are integers.
       classes: `[...]` int32 classes, or None when labels are probabilities.
       counts: `[...]` bool, the examples that count.
+      weights: `[...]` how often each example counts, or None when once.
       dtype: dtype of the result.
     """
 
@@ -48,6 +63,7 @@ class Targets(NamedTuple):
     y: jax.Array | None
     classes: jax.Array | None
     counts: jax.Array
+    weights: jax.Array | None
     dtype: jnp.dtype
 
     @property
@@ -65,19 +81,28 @@ class Targets(NamedTuple):
         return self.classes[..., None] == _class_index(self.log_p)
 
     def finish(self, values: jax.Array) -> jax.Array:
-        """Return `values` `[...]` with the examples that do not count as 0, in the result's dtype."""
+        """Return `values` `[...]` weighted, with the examples that do not count as 0, in the result's dtype."""
+        if self.weights is not None:
+            values = self.weights * values
         if self.classes is not None:  # no class: say so, as neither a clipped nor a wrapped index would
             known = (self.classes >= 0) & (self.classes < self.log_p.shape[-1])
             values = jnp.where(known, values, jnp.nan)
         return jnp.where(self.counts, values, 0.0).astype(self.dtype)
 
 
-def targets(logits: ArrayLike, labels: ArrayLike, axis: int, where: ArrayLike | None) -> Targets:
+def targets(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> Targets:
     """Bring the arguments of a loss into one layout: class dimension last, absent classes at `-inf`.
 
     Raises:
       TypeError, ValueError: as `Loss` says.
     """
+    check_labels(logits, labels, axis, where)
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits have dtype {logits.dtype}, expected a floating-point dtype")
@@ -97,12 +122,26 @@ def targets(logits: ArrayLike, labels: ArrayLike, axis: int, where: ArrayLike | 
     present, counts = _masks(logits, where, axis)
     # An example without classes would make log_softmax return NaN: give it harmless logits.
     logits = jnp.where(present & counts[..., None], logits, jnp.where(counts[..., None], -jnp.inf, 0.0))
+    y = labels.astype(logits.dtype) if soft else None
+    classes = None if soft else labels.astype(jnp.int32)
+    weights = None
+    if class_weights is not None:
+        check_class_weights(class_weights, logits.shape[-1])
+        of_class = jnp.asarray(class_weights, logits.dtype)
+        if classes is not None:
+            weights = jnp.take(of_class, classes, mode="clip")
+        else:
+            assert y is not None
+            y = y * of_class.reshape((1,) * len(batch) + (-1,))
+            weights = jnp.sum(y, axis=-1)
+            y = y / jnp.where(weights > 0.0, weights, 1.0)[..., None]
     return Targets(
         log_p=jax.nn.log_softmax(logits, axis=-1),
         present=present,
-        y=labels.astype(logits.dtype) if soft else None,
-        classes=None if soft else labels.astype(jnp.int32),
+        y=y,
+        classes=classes,
         counts=counts,
+        weights=weights,
         dtype=dtype,
     )
 

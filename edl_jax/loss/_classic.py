@@ -20,9 +20,16 @@ from edl_jax.loss._terms import (
 )
 
 
-def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Cross-entropy, `-sum_c y_c ln p_c`. See `Loss` for arguments, shapes, dtypes and errors."""
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(label_mean(t, -log_p_of_labels(t)))
 
 
@@ -33,6 +40,7 @@ def label_smoothing(
     alpha: float = 0.1,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Cross-entropy against labels mixed with the uniform distribution, `(1 - alpha) y + alpha / C`.
 
@@ -45,12 +53,19 @@ def label_smoothing(
       Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, section 7.
     """
     check("label_smoothing: alpha", alpha, "0 <= alpha <= 1", lambda x: 0.0 <= x <= 1.0)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     cross_entropy = label_mean(t, -log_p_of_labels(t))
     return t.finish((1.0 - alpha) * cross_entropy + alpha * uniform_cross_entropy(t))
 
 
-def brier(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def brier(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Brier score, `sum_c (p_c - y_c)^2`, for soft labels as well: a square in y, with its minimum at p = y.
 
     See `Loss` for arguments, shapes, dtypes and errors.
@@ -58,7 +73,7 @@ def brier(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayL
     References:
       Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(jnp.sum(jnp.square(jnp.exp(t.log_p) - t.one_hot), axis=-1, where=t.present))
 
 
@@ -69,6 +84,7 @@ def focal(
     gamma: float = 2.0,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Focal loss in its softmax form, `-(1 - p_t)^gamma ln p_t`: easy examples count for less.
 
@@ -82,7 +98,7 @@ def focal(
       Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv 1708.02002, section 3.
     """
     check("focal: gamma", gamma, "a finite number of at least 0", lambda x: 0.0 <= x < math.inf)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     # The power as exp(gamma ln(1 - p)): its gradient stays finite at p = 1 for gamma < 1.
     weight = jnp.exp(gamma * log_not_p_of_labels(t))
     return t.finish(label_mean(t, -weight * log_p_of_labels(t)))
@@ -95,6 +111,7 @@ def poly1(
     epsilon: float = 2.0,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """PolyLoss with its first coefficient moved, `-ln p_t + epsilon (1 - p_t)`.
 
@@ -111,6 +128,6 @@ def poly1(
       arXiv 2204.12511, section 4.
     """
     check("poly1: epsilon", epsilon, "a finite number of at least -1", lambda x: -1.0 <= x < math.inf)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     log_p = log_p_of_labels(t)
     return t.finish(label_mean(t, -log_p + epsilon * one_minus_exp(log_p)))

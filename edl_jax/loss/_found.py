@@ -22,7 +22,14 @@ from edl_jax.loss._terms import (
 _BAIKAL_LOG_P = math.log(1e-7)
 
 
-def baikal(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def baikal(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Baikal, `-(1 / C) sum_c (ln p_c - y_c / p_c)`: an over-confident prediction pays as well.
 
     With the wrong classes equal, the minimum is at `p_t = 1 / sqrt(C)`. `1 / p` is kept down to p = 1e-7, where the
@@ -34,7 +41,7 @@ def baikal(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: Array
       Gonzalez and Miikkulainen, Improved Training Speed, Accuracy, and Data Utilization Through Loss Function
       Optimization, 2020, arXiv 1905.11528.
     """
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     log_p = log_p_of_labels(t)
     inverse = jnp.exp(-jnp.maximum(log_p, _BAIKAL_LOG_P)) * (1.0 + jnp.maximum(_BAIKAL_LOG_P - log_p, 0.0))
     return t.finish(uniform_cross_entropy(t) + label_mean(t, inverse) / num_classes(t))
@@ -48,6 +55,7 @@ def ace(
     phi1: float = 1.1,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Absolute cross-entropy, `phi0 |ln(phi1 p_t)|`, with a kink and its minimum at `p_t = 1 / phi1`.
 
@@ -65,7 +73,7 @@ def ace(
     """
     check("ace: phi0", phi0, "a finite number greater than 0", lambda x: 0.0 < x < math.inf)
     check("ace: phi1", phi1, "a finite number greater than 0", lambda x: 0.0 < x < math.inf)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(label_mean(t, phi0 * jnp.abs(log_p_of_labels(t) + jnp.log(phi1))))
 
 
@@ -76,6 +84,7 @@ def sparse_lsr(
     alpha: float = 0.1,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Sparse label smoothing, `-(1 - a + a / C) ln p_t - a (C - 1) / C ln((1 - p_t) / (C - 1))`, a = `alpha`.
 
@@ -91,7 +100,7 @@ def sparse_lsr(
       Raymond et al., Learning Symbolic Model-Agnostic Loss Functions via Meta-Learning, 2023, arXiv 2209.08907.
     """
     check("sparse_lsr: alpha", alpha, "0 <= alpha <= 1", lambda x: 0.0 <= x <= 1.0)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     log_p, count = log_p_of_labels(t), num_classes(t)
     count = count if t.y is None else count[..., None]
     share = log_not_p_of_labels(t) - jnp.log(jnp.maximum(count - 1.0, 1.0))

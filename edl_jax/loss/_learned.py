@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from edl_jax.loss import _network
 from edl_jax.loss._base import Loss, Targets, targets
+from edl_jax.loss._check import check_values
 from edl_jax.loss._network_base import LOG_P_FLOOR, NetworkConfig
 
 
@@ -74,15 +75,28 @@ def learned_loss(artifact: Artifact) -> Loss:
 
     # Jitted as a whole: called outside jit it is one program, not a hundred; inside, it is inlined.
     @functools.partial(jax.jit, static_argnames="axis")
-    def learned(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
-        """Learned loss. See `Loss` for arguments, shapes, dtypes and errors."""
-        t = targets(logits, labels, axis, where)
+    def program(
+        logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, class_weights: ArrayLike | None, axis: int
+    ) -> jax.Array:
+        t = targets(logits, labels, axis, where, class_weights)
         check_num_classes(artifact, t.log_p.shape[-1])
         c = artifact.calibration
         raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
         present = jnp.maximum(jnp.sum(t.present, axis=-1), 1).astype(raw.dtype)
         scale, shift = artifact.calibration.at(present)
         return t.finish(scale * raw + shift)
+
+    def learned(
+        logits: ArrayLike,
+        labels: ArrayLike,
+        *,
+        axis: int = -1,
+        where: ArrayLike | None = None,
+        class_weights: ArrayLike | None = None,
+    ) -> jax.Array:
+        """Learned loss. See `Loss` for arguments, shapes, dtypes and errors."""
+        check_values(logits, labels, axis, where, class_weights)
+        return program(logits, labels, where, class_weights, axis)
 
     return learned
 

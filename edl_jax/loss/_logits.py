@@ -16,7 +16,14 @@ from edl_jax.loss._terms import check, label_mean, log_p_of_labels, num_classes,
 _LOGIT_NORM_EPS = 1e-7  # of the authors' code
 
 
-def squentropy(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def squentropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Squentropy, `-ln p_t + 1 / (C - 1) sum_{j != t} z_j^2`: cross-entropy and a square pull on the wrong logits.
 
     Soft labels: the label-weighted mean, `sum_j (1 - y_j) z_j^2 / (C - 1)` beside cross-entropy when y sums to 1.
@@ -25,7 +32,7 @@ def squentropy(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: A
     References:
       Hui, Belkin and Wright, Cut your Losses with Squentropy, 2023, arXiv 2302.03952.
     """
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     wrong = jnp.where(t.is_true, 0.0, 1.0) if t.y is None else 1.0 - t.y
     square = jnp.sum(wrong * jnp.square(raw_logits(t, logits, axis)), axis=-1)
     return t.finish(label_mean(t, -log_p_of_labels(t)) + square / jnp.maximum(num_classes(t) - 1.0, 1.0))
@@ -38,6 +45,7 @@ def logit_norm(
     tau: float = 0.04,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Cross-entropy of normalised logits, `z / (tau (||z|| + 1e-7))`: a longer logit vector lowers nothing.
 
@@ -52,7 +60,7 @@ def logit_norm(
       Wei et al., Mitigating Neural Network Overconfidence with Logit Normalization, 2022, arXiv 2205.09310.
     """
     check("logit_norm: tau", tau, "a finite number greater than 0", lambda x: 0.0 < x < math.inf)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     z = raw_logits(t, logits, axis)
     square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
     norm = jnp.sqrt(jnp.where(square == 0.0, 1.0, square))  # the square root has no gradient at 0

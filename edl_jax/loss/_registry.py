@@ -3,45 +3,26 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
+import jax
+import jax.numpy as jnp
+
 from edl_jax.errors import UserError, closest, unknown
 from edl_jax.loss._artifact import read
 from edl_jax.loss._base import Loss
-from edl_jax.loss._classic import brier, cross_entropy, focal, label_smoothing, poly1
-from edl_jax.loss._found import ace, baikal, sparse_lsr
 from edl_jax.loss._learned import Artifact, learned_loss
-from edl_jax.loss._logits import logit_norm, squentropy
-from edl_jax.loss._robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
+from edl_jax.loss._zoo import ZOO
 
-_CLASSIC: dict[str, Callable[..., Any]] = {
-    "ace": ace,
-    "baikal": baikal,
-    "brier": brier,
-    "cross_entropy": cross_entropy,
-    "focal": focal,
-    "gce": gce,
-    "label_smoothing": label_smoothing,
-    "logit_norm": logit_norm,
-    "mae": mae,
-    "nce": nce,
-    "nce_rce": nce_rce,
-    "poly1": poly1,
-    "reverse_cross_entropy": reverse_cross_entropy,
-    "sce": sce,
-    "sparse_lsr": sparse_lsr,
-    "squentropy": squentropy,
-    "taylor_cross_entropy": taylor_cross_entropy,
-}
+_CONTRACT = ("axis", "where", "class_weights")
 _SUFFIX = ".safetensors"
 
 
 def names() -> list[str]:
     """Return the names that `get` knows: the classic losses and the shipped priors."""
-    return sorted([*_CLASSIC, *_priors()])
+    return sorted([*ZOO, *_priors()])
 
 
 def get(name: str, **hyper_parameters: Any) -> Loss:
@@ -55,17 +36,23 @@ def get(name: str, **hyper_parameters: Any) -> Loss:
       A function `f(logits, labels, *, axis=-1, where=None)`: see `Loss`.
 
     Raises:
-      UserError: unknown name or hyper-parameter (closest listed), or an artifact that cannot be used.
+      UserError: unknown name or hyper-parameter (closest listed), a value that the hyper-parameter cannot take, or
+        an artifact that cannot be used.
     """
-    if name in _CLASSIC:
-        function = _CLASSIC[name]
+    if name in ZOO:
+        function = ZOO[name].function
         signature = inspect.signature(function).parameters.values()
-        known = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in ("axis", "where")]
+        known = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _CONTRACT]
         for parameter in hyper_parameters:
             if parameter not in known:
                 hint = closest(parameter, known) if known else "it has none"
                 raise UserError(f"unknown hyper-parameter {parameter!r} of loss {name}: {hint}")
-        return cast(Loss, functools.partial(function, **hyper_parameters) if hyper_parameters else function)
+        if not hyper_parameters:
+            return cast(Loss, function)
+        chosen = functools.partial(function, **hyper_parameters)
+        # A loss checks its hyper-parameters when it is traced: trace it here, where the bad value is.
+        jax.eval_shape(chosen, jax.ShapeDtypeStruct((2,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32))
+        return cast(Loss, chosen)
     if name not in _priors() and not _is_path(name):
         raise unknown("loss", name, [*names(), "PATH.safetensors"])
     if hyper_parameters:

@@ -16,7 +16,14 @@ from edl_jax.loss._base import Targets, targets
 from edl_jax.loss._terms import check, label_mean, log_p_of_labels, num_classes, one_minus_exp, uniform_cross_entropy
 
 
-def mae(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def mae(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Mean absolute error as half the L1 distance, `1/2 sum_c |p_c - y_c|`; for integer labels `1 - p_t`.
 
     Bounded by 1 and symmetric: the C labels of a prediction sum to C - 1. Soft labels: the same distance (total
@@ -26,7 +33,7 @@ def mae(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLik
       Ghosh et al., Robust Loss Functions under Label Noise for Deep Neural Networks, 2017, arXiv 1712.09482 (twice
       this value); Ma et al., 2020, arXiv 2006.13554 (this value).
     """
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     if t.y is None:
         return t.finish(one_minus_exp(log_p_of_labels(t)))
     return t.finish(0.5 * jnp.sum(jnp.abs(jnp.exp(t.log_p) - t.y), axis=-1, where=t.present))
@@ -40,6 +47,7 @@ def gce(
     k: float | None = None,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Generalised cross-entropy, `(1 - p_t^q) / q`: cross-entropy as q -> 0, `1 - p_t` at q = 1; at most 1 / q.
 
@@ -57,7 +65,7 @@ def gce(
     check("gce: q", q, "0 < q <= 1", lambda x: 0.0 < x <= 1.0)
     if k is not None:
         check("gce: k", k, "None or 0 < k < 1", lambda x: 0.0 < x < 1.0)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     log_p = log_p_of_labels(t)
     if k is not None:
         log_p = jnp.maximum(log_p, jnp.log(k))
@@ -71,6 +79,7 @@ def reverse_cross_entropy(
     clip: float = 1e-4,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Reverse cross-entropy, `-sum_c p_c ln y_c` with ln 0 read as `A = ln clip`: `-A (1 - p_t)`.
 
@@ -84,7 +93,7 @@ def reverse_cross_entropy(
       Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, 2019, arXiv 1908.06112.
     """
     _check_clip("reverse_cross_entropy", clip)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(_reverse(t, clip))
 
 
@@ -97,6 +106,7 @@ def sce(
     clip: float = 1e-4,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Symmetric cross-entropy, `alpha` cross-entropy + `beta` reverse cross-entropy.
 
@@ -113,11 +123,18 @@ def sce(
     """
     _check_weights("sce", alpha, beta)
     _check_clip("sce", clip)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(alpha * label_mean(t, -log_p_of_labels(t)) + beta * _reverse(t, clip))
 
 
-def nce(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None) -> jax.Array:
+def nce(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> jax.Array:
     """Normalised cross-entropy, `ln p_t / sum_c ln p_c`, in `[0, 1]` and symmetric: the C labels sum to 1.
 
     Soft labels: the label-weighted mean. 0 where a single class exists. See `Loss` for arguments, shapes, dtypes
@@ -126,7 +143,7 @@ def nce(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, where: ArrayLik
     References:
       Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, 2020, arXiv 2006.13554.
     """
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(_normalised(t))
 
 
@@ -139,6 +156,7 @@ def nce_rce(
     clip: float = 1e-4,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Active-passive loss, `alpha` normalised cross-entropy + `beta` reverse cross-entropy.
 
@@ -155,7 +173,7 @@ def nce_rce(
     """
     _check_weights("nce_rce", alpha, beta)
     _check_clip("nce_rce", clip)
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     return t.finish(alpha * _normalised(t) + beta * _reverse(t, clip))
 
 
@@ -166,6 +184,7 @@ def taylor_cross_entropy(
     order: int = 2,
     axis: int = -1,
     where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Taylor series of cross-entropy at p_t = 1, cut off: `sum_{j = 1 ... order} (1 - p_t)^j / j`.
 
@@ -180,7 +199,7 @@ def taylor_cross_entropy(
     """
     valid = isinstance(order, int) and not isinstance(order, bool) and order >= 1
     require(valid, f"taylor_cross_entropy: order is {order}, expected an integer of at least 1")
-    t = targets(logits, labels, axis, where)
+    t = targets(logits, labels, axis, where, class_weights)
     not_p = one_minus_exp(log_p_of_labels(t))
     values = jnp.zeros_like(not_p)
     for j in range(order, 0, -1):  # Horner
