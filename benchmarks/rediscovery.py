@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
+from edl_jax.drawing import BLUE, GREY, ORANGE, dress, new_figure, write
 from edl_jax.evolution import make_program
-from edl_jax.figures import BLUE, GREY, ORANGE
 from edl_jax.loss._network import hard_label_loss
 from edl_jax.pretrain import PretrainConfig, compile_chunk
-from edl_jax.study.drawing import dress, new_figure, write
 from edl_jax.synthetic import design, draw_predictions
 from edl_jax.synthetic.ranking import grouped_pairs
 from edl_jax.synthetic.shape import r_squared

@@ -1,4 +1,4 @@
-"""Figures of a run, drawn from its metrics and its artifact. Colours are safe for colour-blind readers."""
+"""Figures of a run, drawn from its metrics and its artifact."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
+from edl_jax.drawing import BLUE, GREEN, GREY, ORANGE, PANEL, dress, new_figure, write
 from edl_jax.synthetic import MixtureConfig, draw_predictions
 from edl_jax.synthetic.design import DesignReport
 
-# Okabe and Ito's palette.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 # Of a loss that takes any number of classes.
 _CLASSES = 10
 # As many as calibration draws, which has compiled this size already.
@@ -160,15 +159,10 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 @contextlib.contextmanager
 def _axes(path: Path, columns: int = 1) -> Iterator[tuple[Any, ...]]:
     """Yield axes of a new figure and write it to `path`."""
-    # Figure without pyplot: no global state, no display, no figure left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8 * columns, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    width, height = PANEL
+    figure = new_figure(width * columns, height)
     axes = tuple(figure.subplots(1, columns, squeeze=False)[0])
     for axis in axes:
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        dress(axis)
     yield axes
-    figure.savefig(path, dpi=140)
+    write(path, figure)

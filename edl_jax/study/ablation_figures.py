@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edl_jax.errors import require
-from edl_jax.study import statistics
-from edl_jax.study.drawing import (
+from edl_jax.drawing import (
     BLACK,
     BLUE,
     COLOURS,
@@ -26,6 +24,8 @@ from edl_jax.study.drawing import (
     row_of_axes,
     write,
 )
+from edl_jax.errors import require
+from edl_jax.study import statistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edl_jax.drawing import BLUE, GREY, ORANGE, SMALL, dress, log_numbers, new_figure, write
 from edl_jax.errors import require
 from edl_jax.study import statistics
-from edl_jax.study.drawing import BLUE, GREY, ORANGE, SMALL, dress, log_numbers, new_figure, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,15 +1,14 @@
-"""What the figures of a study share: palette, size, axes without pyplot, writing."""
+"""What the figures share: palette, size, axes without pyplot, writing. Colours are safe for colour-blind readers."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edl_jax.figures import BLUE, GREEN, GREY, ORANGE
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette without its yellow.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 BLACK = "#000000"
 PANEL = (4.8, 3.6)
@@ -20,6 +19,7 @@ __all__ = [
     "BLACK",
     "BLUE",
     "COLOURS",
+    "GREEN",
     "GREY",
     "ORANGE",
     "PANEL",
