@@ -32,6 +32,7 @@ commands:
   pretrain         evolve a loss on synthetic pairs (stage 1)
   design-mixture   the mixture of synthetic pairs whose optimum is a given loss
   ablate           vary one factor of pretraining at a time
+  losses           list the losses, describe one, compare them
   downstream       train an image classifier with a loss (stage 2)
   summarize        mean and standard deviation over finished downstream runs
   data prepare     write a TFDS directory for a data set
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         return _fail("interrupted: give the same command with --out and --resume to go on", 1, debug)
+    except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         message = _disk_message(error)
         if message is None:
@@ -208,6 +212,36 @@ def _downstream(args: list[str]) -> None:
     )
 
 
+def _losses(args: list[str]) -> None:
+    from edl_jax import losses
+
+    @dataclasses.dataclass(frozen=True)
+    class Losses:
+        """List the losses, or describe one: formula, source, and properties computed from the loss itself."""
+
+        name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+        """Loss to describe: a name, or the path of an artifact (default: list all)."""
+        parameters: tuple[str, ...] = ()
+        """Hyper-parameters of that loss, such as gamma=2."""
+        table: bool = False
+        """Compute the properties of every loss, or of NAME, as a Markdown table."""
+        plot: Path | None = None
+        """PNG file to draw shape and gradient of NAME to, beside cross-entropy."""
+        overwrite: bool = False
+        """Replace the file in --plot."""
+
+    command = _parse(Losses, None, args, "losses")
+    print(
+        losses.run(
+            command.name,
+            parameters=command.parameters,
+            table=command.table,
+            plot=command.plot,
+            overwrite=command.overwrite,
+        )
+    )
+
+
 def _summarize(args: list[str]) -> None:
     from edl_jax.study import summary
 
@@ -254,6 +288,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": _data,
     "design-mixture": _design_mixture,
     "downstream": _downstream,
+    "losses": _losses,
     "pretrain": _pretrain,
     "summarize": _summarize,
 }

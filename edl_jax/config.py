@@ -8,13 +8,13 @@ closest names.
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from edl_jax.errors import UserError, unknown
+from edl_jax.errors import UserError, require, unknown
 
 ConfigT = TypeVar("ConfigT")
 
@@ -119,3 +119,21 @@ def _coerce(value: Any, annotation: Any, where: str) -> Any:
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
         raise UserError(f"{where} is {value!r}, expected {annotation.__name__}")
     return value
+
+
+def parse_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return `name=number` or `name=number,number,...` pairs as a mapping; whole numbers are integers.
+
+    Raises:
+      UserError: a pair of another form.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            numbers = [int(item) if item.strip("+- ").isdecimal() else float(item) for item in text.split(",")]
+        except ValueError:
+            equals = ""
+        require(bool(name and equals), f"hyper-parameter {pair!r} is not of the form name=number, such as gamma=2")
+        values[name] = tuple(numbers) if "," in text else numbers[0]
+    return values

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from edl_jax import figures, loss
-from edl_jax.config import to_dict
+from edl_jax.config import parse_parameters, to_dict
 from edl_jax.errors import UserError, require
 from edl_jax.runs import write_atomic
 from edl_jax.synthetic import design
@@ -58,7 +58,7 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     picture = path.with_suffix(".png")
     for file in (path, picture):
         require(overwrite or not _exists(file), f"{file} exists: give --overwrite to replace it, or another --out")
-    target = loss.get(config.target, **_parameters(config.parameters))
+    target = loss.get(config.target, **parse_parameters(config.parameters))
     mixture = design.mixture_for(
         target, config.num_classes, config.log_p_min, beta=config.beta, knots=config.knots, name=config.target
     )
@@ -79,16 +79,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:  # a name too long, or a folder that may not be searched
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
-
-
-def _parameters(pairs: tuple[str, ...]) -> dict[str, float]:
-    """Return `name=value` pairs as a mapping; whole numbers are integers, which some losses want."""
-    values: dict[str, float] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        try:
-            values[name] = int(value) if value.strip("+-").isdecimal() else float(value)
-        except ValueError:
-            equals = ""
-        require(bool(name and equals), f"hyper-parameter {pair!r} is not of the form name=number, such as gamma=2")
-    return values

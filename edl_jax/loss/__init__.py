@@ -9,23 +9,28 @@ Everything public is listed in `__all__`; the underscored modules are private.
 from edl_jax.loss._artifact import save
 from edl_jax.loss._base import Loss
 from edl_jax.loss._classic import brier, cross_entropy, focal, label_smoothing, poly1
+from edl_jax.loss._describe import Description, describe, summary
 from edl_jax.loss._found import ace, baikal, sparse_lsr
 from edl_jax.loss._learned import Artifact, Calibration, check_num_classes, learned_loss
 from edl_jax.loss._logits import logit_norm, squentropy
 from edl_jax.loss._network import NetworkConfig
+from edl_jax.loss._properties import Properties, margin_profile, properties
 from edl_jax.loss._registry import get, load, load_artifact, names
 from edl_jax.loss._robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
 
 __all__ = [
     "Artifact",
     "Calibration",
+    "Description",
     "Loss",
     "NetworkConfig",
+    "Properties",
     "ace",
     "baikal",
     "brier",
     "check_num_classes",
     "cross_entropy",
+    "describe",
     "focal",
     "gce",
     "get",
@@ -35,14 +40,17 @@ __all__ = [
     "load_artifact",
     "logit_norm",
     "mae",
+    "margin_profile",
     "names",
     "nce",
     "nce_rce",
     "poly1",
+    "properties",
     "reverse_cross_entropy",
     "save",
     "sce",
     "sparse_lsr",
     "squentropy",
+    "summary",
     "taylor_cross_entropy",
 ]

@@ -40,9 +40,7 @@ def get(name: str, **hyper_parameters: Any) -> Loss:
         an artifact that cannot be used.
     """
     if name in ZOO:
-        function = ZOO[name].function
-        signature = inspect.signature(function).parameters.values()
-        known = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _CONTRACT]
+        function, known = ZOO[name].function, list(hyper_parameters_of(name))
         for parameter in hyper_parameters:
             if parameter not in known:
                 hint = closest(parameter, known) if known else "it has none"
@@ -58,6 +56,12 @@ def get(name: str, **hyper_parameters: Any) -> Loss:
     if hyper_parameters:
         raise UserError(f"loss {name} is learned and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
     return load(name)
+
+
+def hyper_parameters_of(name: str) -> dict[str, Any]:
+    """Return the hyper-parameters of a loss of the zoo, name -> default."""
+    signature = inspect.signature(ZOO[name].function).parameters.values()
+    return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _CONTRACT}
 
 
 def load(path: str | os.PathLike[str]) -> Loss:

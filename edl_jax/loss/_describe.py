@@ -1,0 +1,164 @@
+"""What a loss is and does, for people: formula, defaults, source, computed properties."""
+
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from edl_jax.errors import UserError
+from edl_jax.loss import _registry
+from edl_jax.loss._base import Loss
+from edl_jax.loss._learned import Artifact
+from edl_jax.loss._properties import GAPS, Properties, properties
+from edl_jax.loss._zoo import ZOO
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A loss in words and numbers; `str()` gives the page that `run.py losses NAME` prints.
+
+    Attributes:
+      name: the name or path that `get` takes, or the function's own name.
+      formula: value for integer labels; p = softmax(logits), t the true class, C the number of classes.
+      parameters: hyper-parameters, name -> the value used.
+      source: where it comes from.
+      properties: computed from the loss.
+    """
+
+    name: str
+    formula: str
+    parameters: Mapping[str, Any]
+    source: str
+    properties: Properties
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "least at p_t",
+        "monotone",
+        "bounded",
+        "gradient, p_t → 0",
+        "gradient, p_t → 1",
+        "symmetric",
+        "calibrated",
+        "proper",
+    )
+    """Headings of `row`."""
+
+    def __str__(self) -> str:
+        p = self.properties
+        lines = {
+            "formula": self.formula,
+            "parameters": ", ".join(f"{name} = {value}" for name, value in self.parameters.items()) or "none",
+            "source": self.source,
+            "least at": f"{_place(p.minimum)}, the wrong classes equal",
+            "monotone": "yes: it nowhere rises with p_t" if p.monotone else "no: it rises with p_t somewhere",
+            "p_t -> 0": f"{'bounded' if p.bounded else 'unbounded'}; gradient {_numbers(p.gradient_wrong)} of "
+            f"cross-entropy's at gaps {_numbers(GAPS)}",
+            "p_t -> 1": f"gradient {_numbers(p.gradient_right)} of cross-entropy's at gaps 10, 20",
+            "symmetric": "yes: uniform label noise moves no minimum" if p.symmetric else "no",
+            "calibrated": _by_size(p.calibrated),
+            "proper": "yes: least in expectation at the true probabilities" if p.proper else "no",
+        }
+        return "\n".join([self.name, *(f"  {label:<12}{text}" for label, text in lines.items())])
+
+    def row(self) -> tuple[str, ...]:
+        """Return the properties under the headings `COLUMNS`."""
+        p = self.properties
+        return (
+            self.name,
+            _place(p.minimum, short=True),
+            _yes(p.monotone),
+            _yes(p.bounded),
+            _numbers(p.gradient_wrong),
+            _numbers(p.gradient_right),
+            _yes(p.symmetric),
+            _by_size(p.calibrated),
+            _yes(p.proper),
+        )
+
+
+def describe(loss: str | os.PathLike[str] | Loss, **hyper_parameters: Any) -> Description:
+    """Describe a loss; the properties are computed from it, in a few seconds.
+
+    Args:
+      loss: a name or path that `get` takes, or any function that keeps the contract of `Loss`.
+      **hyper_parameters: as `get` takes them.
+
+    Raises:
+      UserError: as `get`; hyper-parameters beside a function.
+    """
+    if callable(loss):
+        if hyper_parameters:
+            raise UserError(f"a function cannot be given {', '.join(hyper_parameters)} here: bind it first")
+        line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
+        return Description(getattr(loss, "__name__", "loss"), line, {}, "a function", properties(loss))
+    name = os.fspath(loss)
+    function = _registry.get(name, **hyper_parameters)
+    formula, source = summary(name)
+    if name in ZOO:
+        parameters = _registry.hyper_parameters_of(name) | hyper_parameters
+        return Description(name, formula, parameters, source, properties(function))
+    only = _registry.load_artifact(name).num_classes
+    return Description(name, formula, {}, source, properties(function, (2, 3, 10) if only is None else (only,)))
+
+
+def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return (formula, source) of a name or path that `get` takes, without computing anything.
+
+    Raises:
+      UserError: as `get`.
+    """
+    name = os.fspath(name)
+    if name in ZOO:
+        return ZOO[name].formula, ZOO[name].source
+    artifact = _registry.load_artifact(name)
+    return _network_formula(artifact), _origin(artifact)
+
+
+_FORMULAS = {
+    "per_class": "g1(p_t) + sum_{j != t} g0(p_j), one MLP",
+    "monotone": "g1(p_t) + sum_{j != t} g0(p_j), both monotone",
+    "pairwise": "mean over j != t of g(p_t, p_j)",
+    "joint": "an MLP of (p, y)",
+    "table": "a function of p_t by its values at knots",
+}
+
+
+def _network_formula(artifact: Artifact) -> str:
+    network = artifact.network
+    widths = "x".join(str(width) for width in network.hidden)
+    return f"{_FORMULAS[network.kind]} ({network.kind}, {widths}, {network.activation})"
+
+
+def _origin(artifact: Artifact) -> str:
+    config = artifact.metadata.get("config")
+    if artifact.network.kind == "table":
+        return "the optimum of a ranking objective, see docs/theory.md"
+    if not isinstance(config, Mapping) or not {"strategy", "generations"} <= config.keys():
+        return "learned"
+    return f"evolved by {config['strategy']} in {config['generations']} generations (EDL, arXiv 2605.03722)"
+
+
+def _place(minimum: tuple[float, float], short: bool = False) -> str:
+    low, high = minimum
+    if low > 0.9999:
+        return "→ 1" if short else "p_t -> 1"
+    if high - low > 0.01:
+        return f"≥ {low:.3g}" if short else f"every p_t from {low:.3g}"
+    return f"{0.5 * (low + high):.3f}" if short else f"p_t = {0.5 * (low + high):.3f}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join("0" if abs(x) < 1e-30 else re.sub(r"e\+?(-?)0*", r"e\1", f"{x:.3g}") for x in values)
+
+
+def _by_size(held: Mapping[int, bool]) -> str:
+    if len(set(held.values())) == 1:
+        return _yes(next(iter(held.values())))
+    return ", ".join(f"{_yes(value)} (C = {size})" for size, value in held.items())
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
