@@ -96,7 +96,10 @@ def learned_loss(artifact: Artifact) -> Loss:
     ) -> jax.Array:
         """Learned loss. See `Loss` for arguments, shapes, dtypes and errors."""
         check_values(logits, labels, axis, where, class_weights)
-        return program(logits, labels, where, class_weights, axis)
+        # A list would be a tree of scalars to jit.
+        where = None if where is None else jnp.asarray(where)
+        class_weights = None if class_weights is None else jnp.asarray(class_weights)
+        return program(jnp.asarray(logits), jnp.asarray(labels), where, class_weights, axis)
 
     return learned
 

@@ -50,6 +50,17 @@ def test_cross_entropy_of_soft_labels_is_the_weighted_sum_of_pytorch(batch):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "edl"])
+def test_lists_are_arrays(batch, name):
+    logits, labels = batch
+    function, where = loss.get(name), np.arange(6) > 2
+    close(
+        function(logits.tolist(), labels.tolist(), where=where.tolist(), class_weights=WEIGHTS.tolist()),
+        function(logits, labels, where=where, class_weights=WEIGHTS),
+        1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "edl"])
 def test_weights_that_cannot_be_used(batch, name):
     with pytest.raises(ValueError, match=r"class_weights have shape \(4,\), expected \(5,\)"):
         loss.get(name)(*batch, class_weights=np.ones(4))
