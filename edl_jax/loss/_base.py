@@ -50,6 +50,7 @@ class Targets(NamedTuple):
 
     Attributes:
       log_p: `[..., C]` log-probabilities, float32 or wider; exactly `-inf` where a class is absent.
+      log_p_t: `[...]` log-probability of the true class of integer labels, or None: `log_p` there, read without it.
       present: `[..., C]` bool, the classes that exist.
       y: `[..., C]` label probabilities, or None when labels are integers.
       classes: `[...]` int32 classes, or None when labels are probabilities.
@@ -59,6 +60,7 @@ class Targets(NamedTuple):
     """
 
     log_p: jax.Array
+    log_p_t: jax.Array | None
     present: jax.Array
     y: jax.Array | None
     classes: jax.Array | None
@@ -79,6 +81,10 @@ class Targets(NamedTuple):
         """Return `[..., C]` bool, the true class of integer labels."""
         assert self.classes is not None
         return self.classes[..., None] == _class_index(self.log_p)
+
+    def with_log_p(self, log_p: jax.Array) -> "Targets":
+        """Return the targets with other log-probabilities `[..., C]`."""
+        return self._replace(log_p=log_p, log_p_t=None)
 
     def finish(self, values: jax.Array) -> jax.Array:
         """Return `values` `[...]` weighted, with the examples that do not count as 0, in the result's dtype."""
@@ -120,8 +126,13 @@ def targets(
     if not soft and not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels without a class dimension have dtype {labels.dtype}, expected integers")
     present, counts = _masks(logits, where, axis)
-    # An example without classes would make log_softmax return NaN: give it harmless logits.
-    logits = jnp.where(present & counts[..., None], logits, jnp.where(counts[..., None], -jnp.inf, 0.0))
+    if where is not None:
+        # An example without classes would make log_softmax return NaN: give it harmless logits.
+        logits = jnp.where(present & counts[..., None], logits, jnp.where(counts[..., None], -jnp.inf, 0.0))
+    # log_softmax in its parts: a loss of p_t alone then never computes the other classes.
+    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    shifted = logits - top
+    log_total = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
     y = labels.astype(logits.dtype) if soft else None
     classes = None if soft else labels.astype(jnp.int32)
     weights = None
@@ -135,8 +146,13 @@ def targets(
             y = y * of_class.reshape((1,) * len(batch) + (-1,))
             weights = jnp.sum(y, axis=-1)
             y = y / jnp.where(weights > 0.0, weights, 1.0)[..., None]
+    log_p_t = None
+    if classes is not None:
+        of_true = jnp.take_along_axis(logits, classes[..., None], axis=-1) - top
+        log_p_t = of_true.squeeze(-1) - log_total
     return Targets(
-        log_p=jax.nn.log_softmax(logits, axis=-1),
+        log_p=shifted - log_total[..., None],
+        log_p_t=log_p_t,
         present=present,
         y=y,
         classes=classes,

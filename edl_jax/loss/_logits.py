@@ -66,5 +66,5 @@ def logit_norm(
     norm = jnp.sqrt(jnp.where(square == 0.0, 1.0, square))  # the square root has no gradient at 0
     norm = jnp.where(square == 0.0, 0.0, norm) + _LOGIT_NORM_EPS
     scaled = jnp.where(t.log_p == -jnp.inf, -jnp.inf, z / (tau * norm))
-    t = t._replace(log_p=jax.nn.log_softmax(scaled, axis=-1))
+    t = t.with_log_p(jax.nn.log_softmax(scaled, axis=-1))
     return t.finish(label_mean(t, -log_p_of_labels(t)))

@@ -1,4 +1,4 @@
-"""What the classic losses share: the label-weighted mean, ln(1 - p), raw logits, checks of hyper-parameters.
+"""What the classic losses share: the label-weighted mean, ln(1 - p), powers, raw logits, checks of hyper-parameters.
 
 A loss of p_t alone has the same definition for both forms of labels. `log_p_of_labels` gives ln p_t, `[...]`, for
 integer labels and ln p_c, `[..., C]`, for probabilities; the loss maps it element by element; `label_mean` brings
@@ -19,6 +19,8 @@ _NO_OTHERS = -1e30  # ln(1 - p) when no other class exists: finite, so that 0 ti
 
 def log_p_of_labels(t: Targets) -> jax.Array:
     """Return ln p of the true class `[...]` (integer labels) or of every class `[..., C]` (probabilities)."""
+    if t.log_p_t is not None:
+        return t.log_p_t
     if t.classes is not None:
         return jnp.take_along_axis(t.log_p, t.classes[..., None], axis=-1).squeeze(-1)
     # 0 ln 0 = 0: an absent class carries no label mass and must leave no NaN in the gradient.
@@ -41,6 +43,26 @@ def log_not_p_of_labels(t: Targets) -> jax.Array:
 def one_minus_exp(x: jax.Array) -> jax.Array:
     """Return 1 - e^x for x <= 0, exact in value near 0 and in slope far below: the slope of expm1 is expm1 + 1."""
     return jnp.where(x > -0.5, -jnp.expm1(x), 1.0 - jnp.exp(x))
+
+
+def expm1_over(s: jax.Array, x: jax.Array) -> jax.Array:
+    """Return (e^(s x) - 1) / s, x at s = 0, with derivatives in s (a scalar) and x there as well: a power, less 1."""
+    u = s * x
+    small = jnp.abs(u) < _series_below(u)
+    # The quotient cancels in its derivative in s near s = 0. The inner `where`s keep what the branch that is not taken
+    # divides by 0, or overflows to, out of the gradient.
+    quotient = -one_minus_exp(jnp.where(small, 1.0, u)) / jnp.where(small, 1.0, s)
+    u = jnp.where(small, u, 0.0)
+    return jnp.where(small, x * (1.0 + u * (0.5 + u / 6.0)), quotient)
+
+
+def log1p_over(s: jax.Array, x: jax.Array) -> jax.Array:
+    """Return ln(1 + s x) / s, x at s = 0: the inverse of `expm1_over` in x, with derivatives as there."""
+    u = s * x
+    small = jnp.abs(u) < _series_below(u)
+    quotient = jnp.log1p(jnp.where(small, 1.0, u)) / jnp.where(small, 1.0, s)
+    u = jnp.where(small, u, 0.0)
+    return jnp.where(small, x * (1.0 - u * (0.5 - u / 3.0)), quotient)
 
 
 def label_mean(t: Targets, values: jax.Array) -> jax.Array:
@@ -79,6 +101,11 @@ def check(name: str, value: Any, expected: str, holds: Callable[[float], bool]) 
     except (TypeError, ValueError):
         valid = False
     require(valid, f"{name} is {value}, expected {expected}")
+
+
+def _series_below(x: jax.Array) -> float:
+    """Return the size from which on three terms of a series are exact to rounding."""
+    return float(jnp.finfo(x.dtype).eps) ** (1.0 / 3.0)
 
 
 def _log_sum(log_p: jax.Array, where: jax.Array) -> jax.Array:

@@ -11,7 +11,10 @@ import jax
 from edl_jax.loss._classic import brier, cross_entropy, focal, label_smoothing, poly1
 from edl_jax.loss._found import ace, baikal, sparse_lsr
 from edl_jax.loss._logits import logit_norm, squentropy
+from edl_jax.loss._margin import additive_margin, crammer_singer, weston_watkins, zero_one
+from edl_jax.loss._residual import barron, taylor_glo
 from edl_jax.loss._robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
+from edl_jax.loss._tempered import bi_tempered
 
 
 class Entry(NamedTuple):
@@ -24,9 +27,25 @@ class Entry(NamedTuple):
 
 ZOO: dict[str, Entry] = {
     "ace": Entry(ace, "phi0 |ln(phi1 p_t)|", "Raymond et al. 2023, arXiv 2209.08907"),
+    "additive_margin": Entry(
+        additive_margin, "-ln softmax(scale (z_j - margin [j = t]))_t", "Wang et al. 2018, arXiv 1801.05599"
+    ),
     "baikal": Entry(baikal, "-(1/C) sum_c (ln p_c - y_c / p_c)", "Gonzalez and Miikkulainen 2020, arXiv 1905.11528"),
+    "barron": Entry(
+        barron,
+        "sum_c |alpha - 2|/alpha ((((p_c - y_c)/scale)^2 / |alpha - 2| + 1)^(alpha/2) - 1)",
+        "Barron 2019, arXiv 1701.03077",
+    ),
+    "bi_tempered": Entry(
+        bi_tempered,
+        "(1 - q_t^(1 - t1))/(1 - t1) - (1 - sum_c q_c^(2 - t1))/(2 - t1), q = softmax of z tempered by t2",
+        "Amid et al. 2019, arXiv 1906.03361",
+    ),
     "brier": Entry(brier, "sum_c (p_c - y_c)^2", "Brier 1950"),
     "cross_entropy": Entry(cross_entropy, "-ln p_t", "maximum likelihood"),
+    "crammer_singer": Entry(
+        crammer_singer, "max(0, margin + max_{j != t} z_j - z_t)", "Crammer and Singer 2001, JMLR 2, 265-292"
+    ),
     "focal": Entry(focal, "-(1 - p_t)^gamma ln p_t", "Lin et al. 2017, arXiv 1708.02002"),
     "gce": Entry(gce, "(1 - max(p_t, k)^q) / q", "Zhang and Sabuncu 2018, arXiv 1805.07836"),
     "label_smoothing": Entry(
@@ -52,4 +71,13 @@ ZOO: dict[str, Entry] = {
     "taylor_cross_entropy": Entry(
         taylor_cross_entropy, "sum_{j = 1 ... order} (1 - p_t)^j / j", "Feng et al. 2020, doi 10.24963/ijcai.2020/305"
     ),
+    "taylor_glo": Entry(
+        taylor_glo,
+        "-(1/C) sum_c sum_{i >= 0, j >= 1, i + j <= k} theta_ij (y_c - theta_0)^i (p_c - theta_1)^j / (i! j!)",
+        "Gonzalez and Miikkulainen 2021, arXiv 2002.00059",
+    ),
+    "weston_watkins": Entry(
+        weston_watkins, "sum_{j != t} max(0, margin + z_j - z_t)", "Weston and Watkins 1999, ESANN, 219-224"
+    ),
+    "zero_one": Entry(zero_one, "1 - softmax(steepness z)_t", "Nguyen and Sanner 2013, ICML, PMLR 28(3)"),
 }

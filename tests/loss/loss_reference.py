@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from scipy import special
+from scipy import optimize, special
 
 Reference = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -106,12 +106,87 @@ def logit_norm(logits, y, tau=0.04):
     return cross_entropy(logits / (tau * norm), y)
 
 
+def log_t(x, t):
+    return np.log(x) if t == 1 else (x ** (1 - t) - 1) / (1 - t)
+
+
+def tempered_softmax(logits, t2):
+    """Return exp_t2(z - lambda), lambda bracketed and bisected row by row."""
+
+    def q(z, normaliser):
+        x = z - normaliser
+        return np.exp(x) if t2 == 1 else (1 + (1 - t2) * x) ** (1 / (1 - t2))
+
+    def row(z):
+        top, widest = z.max(), -log_t(1 / z.size, t2)  # the classes are equal at the widest
+        highest = top + widest * (1 + 1e-9) + 1e-9
+        found = optimize.brentq(lambda x: q(z, x).sum() - 1, top - 1e-9, highest, xtol=1e-14, rtol=1e-15)
+        return q(z, found)
+
+    return np.stack([row(z) for z in logits])
+
+
+def bi_tempered(logits, y, t1=0.8, t2=1.2):
+    q = tempered_softmax(logits, t2)
+    entropy = np.where(y > 0, y * log_t(np.where(y > 0, y, 1), t1), 0)
+    return np.sum(entropy - y * log_t(q, t1) - (y ** (2 - t1) - q ** (2 - t1)) / (2 - t1), axis=-1)
+
+
+def margins(logits):
+    """Return z_j - z_c `[N, c, j]`, NaN for j = c."""
+    pairs = logits[:, None, :] - logits[:, :, None]
+    return np.where(np.eye(logits.shape[-1]), np.nan, pairs)
+
+
+def crammer_singer(logits, y, margin=1.0):
+    return weighted(y, np.maximum(0, margin + np.nanmax(margins(logits), axis=-1)))
+
+
+def weston_watkins(logits, y, margin=1.0):
+    return weighted(y, np.nansum(np.maximum(0, margin + margins(logits)), axis=-1))
+
+
+def zero_one(logits, y, steepness=5.0):
+    return weighted(y, np.exp(log_not_p(steepness * logits)))
+
+
+def additive_margin(logits, y, scale=30.0, margin=0.35):
+    classes = np.eye(logits.shape[-1])
+    values = [cross_entropy(scale * (logits - margin * c), np.tile(c, (len(logits), 1))) for c in classes]
+    return weighted(y, np.stack(values, axis=-1))
+
+
+def barron(logits, y, alpha=1.0, scale=1.0):
+    square = ((special.softmax(logits, axis=-1) - y) / scale) ** 2
+    if alpha == 2:
+        return np.sum(square / 2, axis=-1)
+    if alpha == 0:
+        return np.sum(np.log(square / 2 + 1), axis=-1)
+    if alpha == -np.inf:
+        return np.sum(1 - np.exp(-square / 2), axis=-1)
+    width = abs(alpha - 2)
+    return np.sum(width / alpha * ((square / width + 1) ** (alpha / 2) - 1), axis=-1)
+
+
+def taylor_glo(logits, y, theta=(0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0)):
+    s, d = y - theta[0], special.softmax(logits, axis=-1) - theta[1]
+    order = round(np.sqrt(2 * (len(theta) - 2) + 0.25) - 0.5)
+    powers = [(i, j) for i in range(order) for j in range(1, order + 1 - i)]
+    factorials = special.factorial(np.arange(order + 1))
+    terms = [c * s**i * d**j / (factorials[i] * factorials[j]) for c, (i, j) in zip(theta[2:], powers, strict=True)]
+    return -np.mean(sum(terms), axis=-1)
+
+
 CLASSIC: dict[str, Reference] = {
     function.__name__: function
     for function in (
         ace,
+        additive_margin,
         baikal,
+        barron,
+        bi_tempered,
         brier,
+        crammer_singer,
         cross_entropy,
         focal,
         gce,
@@ -126,6 +201,9 @@ CLASSIC: dict[str, Reference] = {
         sparse_lsr,
         squentropy,
         taylor_cross_entropy,
+        taylor_glo,
+        weston_watkins,
+        zero_one,
     )
 }
 

@@ -45,6 +45,19 @@ def every_label(logits):
     [
         ("ace", {"phi0": 2.0, "phi1": 1.5}),
         ("ace", {"phi0": 0.5, "phi1": 0.5}),
+        ("additive_margin", {"scale": 2.0, "margin": 0}),
+        ("additive_margin", {"scale": 1, "margin": 4.0}),
+        ("barron", {"alpha": 2.0, "scale": 0.3}),
+        ("barron", {"alpha": 0, "scale": 0.3}),
+        ("barron", {"alpha": -2.0, "scale": 0.3}),
+        ("barron", {"alpha": -np.inf, "scale": 0.3}),
+        ("barron", {"alpha": 3.5}),
+        ("bi_tempered", {"t1": 1, "t2": 1}),
+        ("bi_tempered", {"t1": 0.0, "t2": 4.0}),
+        ("bi_tempered", {"t1": 1.0, "t2": 2.0}),
+        ("bi_tempered", {"t1": 0.5, "t2": 1.0}),
+        ("crammer_singer", {"margin": 0}),
+        ("crammer_singer", {"margin": 6.0}),
         ("focal", {"gamma": 0.0}),
         ("focal", {"gamma": 0.5}),
         ("focal", {"gamma": 5}),
@@ -67,6 +80,13 @@ def every_label(logits):
         ("sparse_lsr", {"alpha": 1}),
         ("taylor_cross_entropy", {"order": 1}),
         ("taylor_cross_entropy", {"order": 7}),
+        ("taylor_glo", {"theta": (0.2, 0.3, -2.0)}),
+        ("taylor_glo", {"theta": [0.2, 0.3, -2.0, 0.5, 1.0]}),
+        ("taylor_glo", {"theta": np.array([0.1, 0.7, 1.0, -2.0, 3.0, -4.0, 5.0, -6.0])}),
+        ("taylor_glo", {"theta": tuple(np.sin(np.arange(12.0)))}),
+        ("weston_watkins", {"margin": 0}),
+        ("weston_watkins", {"margin": 6.0}),
+        ("zero_one", {"steepness": 0.3}),
     ],
 )
 def test_hyper_parameters(batch, name, hyper_parameters):
@@ -94,6 +114,13 @@ def test_every_hyper_parameter_is_tested_and_has_the_default_of_the_reference():
     [
         ("ace", "phi0", [0.0, -1.0, "1"], "a finite number greater than 0"),
         ("ace", "phi1", [0.0, float("inf")], "a finite number greater than 0"),
+        ("additive_margin", "scale", [0.0, -1.0], "a finite number greater than 0"),
+        ("additive_margin", "margin", [-0.1, float("inf")], "a finite number of at least 0"),
+        ("barron", "alpha", [float("inf"), float("nan"), "2"], "a finite number or -inf"),
+        ("barron", "scale", [0.0, float("inf")], "a finite number greater than 0"),
+        ("bi_tempered", "t1", [-0.1, 1.2, None], "0 <= t1 <= 1"),
+        ("bi_tempered", "t2", [0.9, float("inf"), float("nan")], "a finite number of at least 1"),
+        ("crammer_singer", "margin", [-1.0, float("nan")], "a finite number of at least 0"),
         ("focal", "gamma", [-0.1, float("inf"), float("nan"), None], "a finite number of at least 0"),
         ("gce", "q", [0.0, 1.1, -0.5, (0.1, 0.2)], "0 < q <= 1"),
         ("gce", "k", [0.0, 1.0, 7], "None or 0 < k < 1"),
@@ -109,6 +136,14 @@ def test_every_hyper_parameter_is_tested_and_has_the_default_of_the_reference():
         ("sce", "clip", [2.0], "0 < clip < 1"),
         ("sparse_lsr", "alpha", [-0.1, 1.5], "0 <= alpha <= 1"),
         ("taylor_cross_entropy", "order", [0, -1, 2.0, True, "2"], "an integer of at least 1"),
+        (
+            "taylor_glo",
+            "theta",
+            [(), (0.0, 1.0), (0.0, 1.0, 2.0, 3.0), (0.0, 1.0, float("nan")), 3.0, "123", ((0.0, 1.0, 2.0),), None],
+            "3, 5, 8, 12, ... finite numbers: 2 + k (k + 1) / 2 for order k",
+        ),
+        ("weston_watkins", "margin", [-1.0, float("inf")], "a finite number of at least 0"),
+        ("zero_one", "steepness", [0.0, -5.0, float("inf")], "a finite number greater than 0"),
     ],
 )
 def test_hyper_parameters_that_cannot_be_used(batch, name, parameter, values, expected):
@@ -138,6 +173,9 @@ def test_a_traced_hyper_parameter_can_be_learned(batch):
     ("name", "hyper_parameters", "other", "factor"),
     [
         ("ace", {"phi1": 1.0}, "cross_entropy", 1.0),
+        ("additive_margin", {"scale": 1.0, "margin": 0.0}, "cross_entropy", 1.0),
+        ("barron", {"alpha": 2.0}, "brier", 0.5),
+        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, "cross_entropy", 1.0),
         ("focal", {"gamma": 0.0}, "cross_entropy", 1.0),
         ("gce", {"q": 1.0}, "mae", 1.0),
         ("gce", {"q": 1e-6}, "cross_entropy", 1.0),
@@ -150,6 +188,8 @@ def test_a_traced_hyper_parameter_can_be_learned(batch):
         ("nce_rce", {"alpha": 3.0, "beta": 0.0}, "nce", 3.0),
         ("nce_rce", {"alpha": 0.0, "beta": 2.0}, "reverse_cross_entropy", 2.0),
         ("taylor_cross_entropy", {"order": 1}, "mae", 1.0),
+        ("taylor_glo", {}, "taylor_cross_entropy", 1 / 5),
+        ("zero_one", {"steepness": 1.0}, "mae", 1.0),
     ],
 )
 def test_one_loss_contains_another(batch, name, hyper_parameters, other, factor):
@@ -172,7 +212,8 @@ def test_poly1_is_that_of_optax_where_optax_has_it(batch):
 def test_symmetric_losses_sum_to_a_constant_over_the_labels(batch):
     """The condition of Ghosh et al. under which noise spread evenly over the labels moves no minimum."""
     batch = every_label(batch[0])
-    for name, total in (("nce", 1.0), ("mae", 4.0), ("reverse_cross_entropy", -4.0 * np.log(1e-4))):
+    totals = {"nce": 1.0, "mae": 4.0, "reverse_cross_entropy": -4.0 * np.log(1e-4), "zero_one": 4.0}
+    for name, total in totals.items():
         close(jnp.sum(evaluate(name, batch), axis=-1), np.full(6, total))
     values = evaluate("nce", batch)
     assert jnp.all((values >= 0.0) & (values <= 1.0))
