@@ -57,12 +57,13 @@ def conclude(
         loss.save(artifact, path)
         results.append({**metrics, "artifact": str(path), "seed": config.seed + i})
     best = int(np.nanargmin(np.where(np.isfinite(held_out_fitness), held_out_fitness, np.inf)))
-    artifact = loss.load_artifact(results[best]["artifact"])
+    chosen = loss.load_artifact(results[best]["artifact"])
+    assert isinstance(chosen, loss.Artifact)
     if len(solutions) > 1:
-        loss.save(artifact, directory.path / "loss.safetensors")
+        loss.save(chosen, directory.path / "loss.safetensors")
     known = _store_optimum(directory.path, config, optimum)
     rows = [row for row in directory.metrics() if row.get("run", 0) == best]
-    figures.pretrain_figures(directory.path / "figures", rows, artifact, config.mixture, known)
+    figures.pretrain_figures(directory.path / "figures", rows, chosen, config.mixture, known)
     result = {**results[best], "artifact": str(directory.path / "loss.safetensors")}
     return result if len(solutions) == 1 else {**result, "runs": results, **_spread(results)}
 

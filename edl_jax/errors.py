@@ -8,10 +8,12 @@ class UserError(Exception):
     """Input that cannot be used.
 
     The message is one line that names the value, says what was expected and what to do. The command
-    line prints it on stderr and exits with `exit_code`; library users catch it as an exception.
+    line prints it on stderr and exits with `exit_code`; library users catch it as an exception. `detail` holds
+    further lines to print below it, for an error that has a place in what was typed.
     """
 
     exit_code = 2
+    detail = ""
 
 
 class DivergedError(UserError):

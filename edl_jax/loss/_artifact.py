@@ -1,65 +1,50 @@
-"""Artifacts on disk: one safetensors file, tensors plus JSON metadata; nothing is ever unpickled."""
+"""Artifacts on disk: one safetensors file, tensors plus JSON metadata; nothing is ever unpickled.
+
+Compatibility: a release reads every format version that an earlier release wrote, with the same values (the tests keep
+a file of each), and refuses a later one by name. A file has the lowest version that can say what it holds: version 1
+is a per_class network without an output transform, version 2 any network, version 3 a formula.
+"""
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
 from edl_jax.errors import UserError
-from edl_jax.loss import _network
-from edl_jax.loss._learned import Artifact, Calibration
-from edl_jax.loss._network import NetworkConfig
+from edl_jax.loss import _formula_file, _network_file
+from edl_jax.loss._formula_file import FormulaArtifact
+from edl_jax.loss._learned import Artifact
 
 FORMAT = "edl_jax.loss"
-FORMAT_VERSION = 2
-# Version 1 knew per_class networks without an output transform only; everything else is the same.
-_READABLE = ("1", "2")
-_HINT = "make it again with `python run.py pretrain`"
+_NETWORK_VERSIONS = ("1", "2")
+_FORMULA_VERSIONS = ("3",)
+_HINT = "make it again with `python run.py pretrain`, or `run.py losses --formula` for a formula"
 
 
-def to_bytes(artifact: Artifact) -> bytes:
+def to_bytes(artifact: Artifact | FormulaArtifact) -> bytes:
     """Return the artifact as the content of a safetensors file."""
-    tensors = {
-        "params/" + "/".join(path): np.asarray(leaf, np.float32) for path, leaf in flatten_dict(artifact.params).items()
-    }
-    c = artifact.calibration
-    header = {
-        "network": {
-            "kind": artifact.network.kind,
-            "hidden": list(artifact.network.hidden),
-            "activation": artifact.network.activation,
-            "output": artifact.network.output,
-        },
-        "calibration": {
-            "num_classes": list(c.num_classes),
-            "scale": list(c.scale),
-            "shift": list(c.shift),
-            "tail_log_p": c.tail_log_p,
-            "tail_slope": c.tail_slope,
-        },
-        "num_classes": artifact.num_classes,
-        "metadata": dict(artifact.metadata),
-    }
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "loss": json.dumps(header)}
+    if isinstance(artifact, FormulaArtifact):
+        (header, tensors), version = _formula_file.parts(artifact), _FORMULA_VERSIONS[-1]
+    else:
+        (header, tensors), version = _network_file.parts(artifact), _NETWORK_VERSIONS[-1]
+    metadata = {"format": FORMAT, "format_version": version, "loss": json.dumps(header)}
     return safetensors_bytes(tensors, metadata=metadata)
 
 
-def save(artifact: Artifact, path: str | os.PathLike[str]) -> None:
+def save(artifact: Artifact | FormulaArtifact, path: str | os.PathLike[str]) -> None:
     """Write the artifact to `path`, atomically.
 
     Raises:
-      UserError: its parameters do not fit its network or are not finite.
+      UserError: its parameters do not fit its network or expression, or are not finite.
       OSError: the file cannot be written; an older file at `path` is left as it was.
     """
     path = Path(path)
-    _check(artifact, path)
+    if isinstance(artifact, FormulaArtifact):
+        _formula_file.check(artifact, path)
+    else:
+        _network_file.check(artifact, path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(to_bytes(artifact))
@@ -68,12 +53,12 @@ def save(artifact: Artifact, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: str | os.PathLike[str]) -> Artifact:
+def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
     """Return the artifact stored at `path`.
 
     Raises:
       UserError: missing, truncated or damaged file, another format version, parameters that do not fit the
-        network or are not finite.
+        network or expression, or are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -87,84 +72,15 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file but no loss artifact of edl_jax: {_HINT}")
     version = metadata.get("format_version")
-    if version not in _READABLE:
+    readable = (*_NETWORK_VERSIONS, *_FORMULA_VERSIONS)
+    if version not in readable:
         raise UserError(
-            f"{path} has format version {version}, expected {' or '.join(_READABLE)}: "
+            f"{path} has format version {version}, expected {', '.join(readable[:-1])} or {readable[-1]}: "
             "use the release of edl-jax that wrote it, or " + _HINT
         )
+    file_of = _formula_file if version in _FORMULA_VERSIONS else _network_file
     try:
-        artifact = _from_parts(json.loads(metadata["loss"]), tensors, path)
-        _check(artifact, path)
+        return file_of.from_parts(json.loads(metadata["loss"]), tensors, path)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} has damaged metadata ({reason}): {_HINT}") from error
-    return artifact
-
-
-def _from_parts(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Path) -> Artifact:
-    network, calibration = header["network"], header["calibration"]
-    try:
-        config = NetworkConfig(
-            network["kind"], tuple(network["hidden"]), network["activation"], network.get("output", "identity")
-        )
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    for name in tensors:
-        if not name.startswith("params/"):
-            raise ValueError(f"unexpected tensor {name}")
-    flat = {tuple(name.split("/")[1:]): tensor for name, tensor in tensors.items()}
-    return Artifact(
-        network=config,
-        params=unflatten_dict(flat),
-        calibration=Calibration(
-            num_classes=tuple(calibration["num_classes"]),
-            scale=tuple(calibration["scale"]),
-            shift=tuple(calibration["shift"]),
-            tail_log_p=float(calibration["tail_log_p"]),
-            tail_slope=float(calibration["tail_slope"]),
-        ),
-        num_classes=header["num_classes"],
-        metadata=header["metadata"],
-    )
-
-
-def _check(artifact: Artifact, path: Path) -> None:
-    """Raise `UserError` unless parameters and calibration are complete, of the right shapes and finite."""
-    if artifact.network.kind == "joint" and artifact.num_classes is None:
-        raise UserError(f"{path}: num_classes is None, expected the number of classes of its joint network: {_HINT}")
-    expected = jax.eval_shape(lambda: _network.init(jax.random.key(0), artifact.network, artifact.num_classes))
-    want, have = _shapes(expected), _shapes(artifact.params)
-    if want != have:
-        wrong = sorted(name for name in {*want, *have} if want.get(name) != have.get(name))
-        name = wrong[0]
-        raise UserError(
-            f"{path}: tensor {name} has shape {have.get(name)}, expected {want.get(name)} for this network: {_HINT}"
-        )
-    for name, leaf in flatten_dict(artifact.params).items():
-        if not np.all(np.isfinite(np.asarray(leaf))):
-            raise UserError(f"{path}: tensor {'/'.join(name)} holds NaN or infinity: {_HINT}")
-    if artifact.network.kind == "table" and not float(artifact.params["log_p_min"]) < 0.0:
-        raise UserError(f"{path}: the table starts at ln p = {artifact.params['log_p_min']}, expected below 0: {_HINT}")
-    only = artifact.num_classes
-    if only is not None and not (isinstance(only, int) and only >= 2):
-        raise UserError(f"{path}: num_classes is {only!r}, expected null or a number from 2: {_HINT}")
-    if not isinstance(artifact.metadata, Mapping):
-        raise UserError(f"{path}: metadata is {artifact.metadata!r}, expected a mapping: {_HINT}")
-    c = artifact.calibration
-    complete = len(c.num_classes) == len(c.scale) == len(c.shift) > 0
-    knots = np.asarray([c.num_classes, c.scale, c.shift] if complete else [], float)
-    usable = (
-        complete
-        and np.all(np.isfinite(knots))
-        and np.all(np.diff(knots[0]) > 0)
-        and np.all(knots[:2] > 0)
-        and np.isfinite(c.tail_log_p)
-        and np.isfinite(c.tail_slope)
-    )
-    if not usable:
-        raise UserError(f"{path}: the calibration is not finite, not positive or incomplete: {_HINT}")
-
-
-def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    leaves: dict[tuple[str, ...], Any] = dict(flatten_dict(params))
-    return {"/".join(name): tuple(leaf.shape) for name, leaf in leaves.items()}

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from edl_jax.errors import UserError
-from edl_jax.loss import _registry
+from edl_jax.loss import _registry, expression
 from edl_jax.loss._base import Loss
-from edl_jax.loss._learned import Artifact
+from edl_jax.loss._formula_file import FormulaArtifact
+from edl_jax.loss._learned import Artifact, learned_loss
 from edl_jax.loss._properties import GAPS, Properties, properties
 from edl_jax.loss._zoo import ZOO
 
@@ -79,29 +80,32 @@ class Description:
         )
 
 
-def describe(loss: str | os.PathLike[str] | Loss, **hyper_parameters: Any) -> Description:
+def describe(loss: str | os.PathLike[str] | Loss | Artifact | FormulaArtifact, **hyper_parameters: Any) -> Description:
     """Describe a loss; the properties are computed from it, in a few seconds.
 
     Args:
-      loss: a name or path that `get` takes, or any function that keeps the contract of `Loss`.
+      loss: a name or path that `get` takes, an artifact, or any function that keeps the contract of `Loss`.
       **hyper_parameters: as `get` takes them.
 
     Raises:
-      UserError: as `get`; hyper-parameters beside a function.
+      UserError: as `get`; hyper-parameters beside an artifact or a function.
     """
-    if callable(loss):
-        if hyper_parameters:
-            raise UserError(f"a function cannot be given {', '.join(hyper_parameters)} here: bind it first")
-        line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
-        return Description(getattr(loss, "__name__", "loss"), line, {}, "a function", properties(loss))
-    name = os.fspath(loss)
-    function = _registry.get(name, **hyper_parameters)
-    formula, source = summary(name)
-    if name in ZOO:
+    if isinstance(loss, (str, os.PathLike)):
+        name = os.fspath(loss)
+        function = _registry.get(name, **hyper_parameters)
+        if name not in ZOO:
+            return _of_artifact(name, _registry.load_artifact(name), function)
+        formula, source = summary(name)
         parameters = _registry.hyper_parameters_of(name) | hyper_parameters
         return Description(name, formula, parameters, source, properties(function))
-    only = _registry.load_artifact(name).num_classes
-    return Description(name, formula, {}, source, properties(function, (2, 3, 10) if only is None else (only,)))
+    if hyper_parameters:
+        raise UserError(f"a function or artifact cannot be given {', '.join(hyper_parameters)} here: bind it first")
+    if isinstance(loss, FormulaArtifact):
+        return _of_artifact("formula", loss, loss.loss())
+    if isinstance(loss, Artifact):
+        return _of_artifact("artifact", loss, learned_loss(loss))
+    line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
+    return Description(getattr(loss, "__name__", "loss"), line, {}, "a function", properties(loss))
 
 
 def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
@@ -111,10 +115,27 @@ def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
       UserError: as `get`.
     """
     name = os.fspath(name)
-    if name in ZOO:
-        return ZOO[name].formula, ZOO[name].source
-    artifact = _registry.load_artifact(name)
+    return (ZOO[name].formula, ZOO[name].source) if name in ZOO else _facts(_registry.load_artifact(name))
+
+
+def _of_artifact(name: str, artifact: Artifact | FormulaArtifact, function: Loss) -> Description:
+    only = artifact.num_classes if isinstance(artifact, Artifact) else None
+    sizes = (2, 3, 10) if only is None else (only,)
+    formula, source = _facts(artifact)
+    return Description(name, formula, {}, source, properties(function, sizes))
+
+
+def _facts(artifact: Artifact | FormulaArtifact) -> tuple[str, str]:
+    """Return (formula, source)."""
+    if isinstance(artifact, FormulaArtifact):
+        return _expression_formula(artifact), "a formula"
     return _network_formula(artifact), _origin(artifact)
+
+
+def _expression_formula(artifact: FormulaArtifact) -> str:
+    record = artifact.record
+    weighted = "" if record.weights is None else " with weighted edges"
+    return f"{'-' if record.flip else ''}sum_c [{expression.to_text(record.expression)}]{weighted}"
 
 
 _FORMULAS = {
@@ -143,7 +164,7 @@ def _origin(artifact: Artifact) -> str:
 
 def _place(minimum: tuple[float, float], short: bool = False) -> str:
     low, high = minimum
-    if low > 0.9999:
+    if low > 0.95:
         return "→ 1" if short else "p_t -> 1"
     if high - low > 0.01:
         return f"≥ {low:.3g}" if short else f"every p_t from {low:.3g}"
@@ -151,13 +172,20 @@ def _place(minimum: tuple[float, float], short: bool = False) -> str:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join("0" if abs(x) < 1e-30 else re.sub(r"e\+?(-?)0*", r"e\1", f"{x:.3g}") for x in values)
+    return ", ".join(_number(x) for x in values)
+
+
+def _number(x: float) -> str:
+    """Return three digits, one of a number below a thousandth."""
+    if abs(x) < 1e-30:
+        return "0"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{x:.3g}" if abs(x) >= 1e-3 else f"{x:.0e}")
 
 
 def _by_size(held: Mapping[int, bool]) -> str:
     if len(set(held.values())) == 1:
         return _yes(next(iter(held.values())))
-    return ", ".join(f"{_yes(value)} (C = {size})" for size, value in held.items())
+    return f"for C = {', '.join(str(size) for size, value in held.items() if value)} only"
 
 
 def _yes(value: bool) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from edl_jax.errors import UserError, closest, unknown
 from edl_jax.loss._artifact import read
 from edl_jax.loss._base import Loss
+from edl_jax.loss._formula_file import FormulaArtifact
 from edl_jax.loss._learned import Artifact, learned_loss
 from edl_jax.loss._zoo import ZOO
 
@@ -54,7 +55,7 @@ def get(name: str, **hyper_parameters: Any) -> Loss:
     if name not in _priors() and not _is_path(name):
         raise unknown("loss", name, [*names(), "PATH.safetensors"])
     if hyper_parameters:
-        raise UserError(f"loss {name} is learned and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
+        raise UserError(f"loss {name} is an artifact and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
     return load(name)
 
 
@@ -70,10 +71,11 @@ def load(path: str | os.PathLike[str]) -> Loss:
     Raises:
       UserError: the artifact is missing, damaged, of another version or not finite.
     """
-    return learned_loss(load_artifact(path))
+    artifact = load_artifact(path)
+    return artifact.loss() if isinstance(artifact, FormulaArtifact) else learned_loss(artifact)
 
 
-def load_artifact(path: str | os.PathLike[str]) -> Artifact:
+def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
     """Return the artifact stored at `path` (or the shipped prior of that name), with its metadata.
 
     Raises:
@@ -86,7 +88,7 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
 
 
 @functools.cache
-def _shipped(name: str) -> Artifact:
+def _shipped(name: str) -> Artifact | FormulaArtifact:
     with resources.as_file(resources.files("edl_jax.loss") / "priors" / f"{name}{_SUFFIX}") as path:
         return read(path)
 

@@ -1,4 +1,4 @@
-"""Every registered loss, and a random learned one, each beside its NumPy reference."""
+"""Every registered loss, a random learned one and a formula, each beside its NumPy reference."""
 
 import jax.numpy as jnp
 import loss_reference
@@ -9,13 +9,16 @@ from network_cases import reference as reference_of
 from edl_jax import loss
 
 RANDOM = "random artifact"
+FORMULA = "formula"
 LEARNED = sorted({*loss.names()} - {*loss_reference.CLASSIC})
 
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory):
-    classic = Family({name: loss.get(name) for name in loss_reference.CLASSIC})
+    functions = {name: loss.get(name) for name in loss_reference.CLASSIC}
+    classic = Family(functions | {FORMULA: loss.expression_loss("-y * (1 - p)^2 * ln(p) + 0.25 * (p - y)^2")})
     cases = {name: Case(name, classic, reference) for name, reference in loss_reference.CLASSIC.items()}
+    cases[FORMULA] = Case(FORMULA, classic, lambda z, y: loss_reference.focal(z, y) + loss_reference.brier(z, y) / 4)
     random = tmp_path_factory.mktemp("loss") / "random.safetensors"
     loss.save(random_artifact(7, hidden=(4,)), random)
     for name in (*LEARNED, RANDOM):
@@ -27,7 +30,7 @@ def cases(tmp_path_factory):
     return cases
 
 
-@pytest.fixture(scope="session", params=[*loss_reference.CLASSIC, *LEARNED, RANDOM])
+@pytest.fixture(scope="session", params=[*loss_reference.CLASSIC, FORMULA, *LEARNED, RANDOM])
 def case(request, cases):
     return cases[request.param]
 

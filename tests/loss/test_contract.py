@@ -9,7 +9,7 @@ from loss_cases import PRIORS, integers, normal, soft_labels
 
 from edl_jax import loss
 
-NOT_AFFINE = {"barron", "bi_tempered", "brier", "mae"}  # in soft labels: distances between p and y
+NOT_AFFINE = {"barron", "bi_tempered", "brier", "formula", "mae"}  # in soft labels: distances between p and y
 
 
 def one_hot(labels, num_classes):

@@ -107,7 +107,7 @@ def test_description_of_names_functions_and_parameters():
     shown = loss.describe(mine)
     assert (shown.name, shown.formula) == ("mine", "Half of cross-entropy.")
     np.testing.assert_allclose(shown.properties.gradient_wrong, 0.5)
-    with pytest.raises(UserError, match="a function cannot be given gamma"):
+    with pytest.raises(UserError, match="a function or artifact cannot be given gamma"):
         loss.describe(mine, gamma=1.0)
     with pytest.raises(UserError, match="unknown loss 'focla'"):
         loss.describe("focla")
