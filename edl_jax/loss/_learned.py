@@ -8,19 +8,18 @@ example keeps its gradient at any gap between logits.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from edl_jax.loss import _network
-from edl_jax.loss._base import Loss, Targets, targets
-from edl_jax.loss._check import check_values
+from edl_jax.loss._base import Loss, Targets
+from edl_jax.loss._jitted import jitted
 from edl_jax.loss._network_base import LOG_P_FLOOR, NetworkConfig
+from edl_jax.loss._terms import num_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,35 +72,14 @@ def learned_loss(artifact: Artifact) -> Loss:
     # NumPy leaves become constants of whatever program calls the loss, on whatever device.
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), artifact.params)
 
-    # Jitted as a whole: called outside jit it is one program, not a hundred; inside, it is inlined.
-    @functools.partial(jax.jit, static_argnames="axis")
-    def program(
-        logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, class_weights: ArrayLike | None, axis: int
-    ) -> jax.Array:
-        t = targets(logits, labels, axis, where, class_weights)
+    def values(t: Targets) -> jax.Array:
         check_num_classes(artifact, t.log_p.shape[-1])
         c = artifact.calibration
         raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
-        present = jnp.maximum(jnp.sum(t.present, axis=-1), 1).astype(raw.dtype)
-        scale, shift = artifact.calibration.at(present)
-        return t.finish(scale * raw + shift)
+        scale, shift = c.at(num_classes(t))
+        return scale * raw + shift
 
-    def learned(
-        logits: ArrayLike,
-        labels: ArrayLike,
-        *,
-        axis: int = -1,
-        where: ArrayLike | None = None,
-        class_weights: ArrayLike | None = None,
-    ) -> jax.Array:
-        """Learned loss. See `Loss` for arguments, shapes, dtypes and errors."""
-        check_values(logits, labels, axis, where, class_weights)
-        # A list would be a tree of scalars to jit.
-        where = None if where is None else jnp.asarray(where)
-        class_weights = None if class_weights is None else jnp.asarray(class_weights)
-        return program(jnp.asarray(logits), jnp.asarray(labels), where, class_weights, axis)
-
-    return learned
+    return jitted(values, "learned")
 
 
 def check_num_classes(artifact: Artifact, num_classes: int) -> None:

@@ -49,10 +49,9 @@ def test_cross_entropy_of_soft_labels_is_the_weighted_sum_of_pytorch(batch):
     close(loss.cross_entropy(logits, y, class_weights=WEIGHTS), -np.sum(WEIGHTS * np.asarray(y) * log_p, axis=-1))
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "edl"])
-def test_lists_are_arrays(batch, name):
-    logits, labels = batch
-    function, where = loss.get(name), np.arange(6) > 2
+@pytest.mark.parametrize("function", [loss.cross_entropy, loss.get("edl"), loss.expression_loss("-y * ln(p)")])
+def test_lists_are_arrays(batch, function):
+    (logits, labels), where = batch, np.arange(6) > 2
     close(
         function(logits.tolist(), labels.tolist(), where=where.tolist(), class_weights=WEIGHTS.tolist()),
         function(logits, labels, where=where, class_weights=WEIGHTS),

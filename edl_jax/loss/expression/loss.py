@@ -1,16 +1,14 @@
 """Losses from expressions."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from edl_jax.loss._base import Loss, Targets, targets
-from edl_jax.loss._check import check_values
+from edl_jax.loss._base import Loss, Targets
+from edl_jax.loss._jitted import jitted
 from edl_jax.loss._terms import log_not_p_of_labels
 from edl_jax.loss.expression.evaluate import Inputs, compile_function
 from edl_jax.loss.expression.operators import CONSTANT
@@ -52,28 +50,11 @@ def expression_loss(expression: str | Expression, weights: Sequence[float] | Non
     else:
         function = compile_function(tree, np.asarray(check_weights(tree, weights)))
 
-    # Jitted as a whole: called outside jit it is one program; inside, it is inlined.
-    @functools.partial(jax.jit, static_argnames="axis")
-    def program(
-        logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, class_weights: ArrayLike | None, axis: int
-    ) -> jax.Array:
-        t = targets(logits, labels, axis, where, class_weights)
-        values = expression_values(t, function)
-        return t.finish(-values if flip else values)
+    def values(t: Targets) -> jax.Array:
+        raw = expression_values(t, function)
+        return -raw if flip else raw
 
-    def formula(
-        logits: ArrayLike,
-        labels: ArrayLike,
-        *,
-        axis: int = -1,
-        where: ArrayLike | None = None,
-        class_weights: ArrayLike | None = None,
-    ) -> jax.Array:
-        """Loss of an expression. See `Loss` for arguments, shapes, dtypes and errors."""
-        check_values(logits, labels, axis, where, class_weights)
-        return program(logits, labels, where, class_weights, axis)
-
-    return formula
+    return jitted(values, "formula")
 
 
 def expression_values(t: Targets, function: Callable[[Inputs], jax.Array]) -> jax.Array:
