@@ -19,7 +19,9 @@ import synthetic_tasks
 REGIME = synthetic_tasks.Regime(examples=400, epochs=1, held_out=400, hidden=(8,))
 
 
-@pytest.mark.parametrize("kind", synthetic_tasks.KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if i else []) for i, kind in enumerate(synthetic_tasks.KINDS)]
+)
 def test_label_noise_replaces_training_labels_only(kind, key):
     keys = jax.random.split(key, 2)
     clean, noisy = (synthetic_tasks.make_tasks(keys, kind, np.float32(noise), REGIME) for noise in (0.0, 0.3))

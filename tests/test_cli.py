@@ -203,7 +203,11 @@ def command(*args, **keywords):
 
 @pytest.mark.parametrize(
     ("line", "locale"),
-    [("pretrain --populaton-size 3", "C"), ("pretrain --std wide", "POSIX"), ("pretrain --out run", "C.UTF-8")],
+    [
+        ("pretrain --populaton-size 3", "C"),
+        pytest.param("pretrain --std wide", "POSIX", marks=pytest.mark.slow),
+        pytest.param("pretrain --out run", "C.UTF-8", marks=pytest.mark.slow),
+    ],
 )
 def test_bad_input_from_a_shell(folder, line, locale):
     # tyro draws its boxes in what the locale has.

@@ -32,8 +32,8 @@ TASK = Task(
 )
 METRICS = {"generation", "fitness_best", "fitness_mean", "fitness_of_mean", "population_spread"}
 METRICS |= {"ranking_accuracy", "kendall_tau", "wrong_way_share", "gradient_norm_ratio"}
-# The fast tier runs one strategy of ours, one that estimates a gradient and one with a matrix.
-FAST = ("chaotic_es", "open_es", "cma_es")
+# The fast tier runs one strategy of ours and one with a matrix.
+FAST = ("chaotic_es", "cma_es")
 STRATEGIES = [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in strategies.names()]
 
 

@@ -281,9 +281,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind == "joint" else pytest.mark.slow) for kind in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_network_from_the_config_to_the_artifact(environment, tmp_path, monkeypatch, kind, compilations):
     monkeypatch.setattr(calibration, "NUM_CLASSES", (3, 7))  # each of the four is a program
     # Odd generations: the last chunk is not full.

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from loss_cases import normal
+from loss_cases import SIZES, normal
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 10, 100, 1000])
+@pytest.mark.parametrize("num_classes", SIZES)
 def test_wide_gaps_and_masked_classes_are_finite(case, num_classes):
 
     @settings(max_examples=6, deadline=None, derandomize=True, database=None)

@@ -82,7 +82,9 @@ def value(network, batch, **weights):
     return float(jax.jit(lambda: penalty(*network, *batch, **{**OFF, **weights}))())
 
 
-@pytest.mark.parametrize("kind", ["joint", "monotone", "pairwise"])
+@pytest.mark.parametrize(
+    "kind", ["joint", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("monotone", "pairwise"))]
+)
 def test_gradients_of_every_kind(batch, kind):
     """By central differences along the steepest direction, in float64; a monotone network pulls no wrong way."""
     log_p, labels = (x[:32] for x in batch)
