@@ -125,7 +125,9 @@ def test_independent_draws_have_the_law_but_no_memory(name):
     assert (chaotic.lyapunov, chaotic.autocorrelation) == (None, 0.0)
 
 
-@every_map
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "logistic" else pytest.mark.slow) for name in maps.names()]
+)
 def test_normal_marginals_keep_the_orbit_and_change_its_law(name):
     orbit, normal = maps.get(name), maps.get(name, control="normal_marginals")
     state = normal.init(jax.random.key(1), (20_000,))
