@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import check_images
+from edl_jax.models.layers import Initializer, check_images, kaiming_fan_in
 
 _SIDE = 32  # the field of the original network, in which its 28x28 digits were centred
 
@@ -19,10 +19,12 @@ class LeNet5(nn.Module):
     Attributes:
       num_classes: number of logits.
       dtype: of the computation; parameters and logits are float32.
+      kernel_init: initialiser of every layer but the last.
     """
 
     num_classes: int
     dtype: Any = jnp.float32
+    kernel_init: Initializer = kaiming_fan_in
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -33,11 +35,9 @@ class LeNet5(nn.Module):
         missing = [max(0, _SIDE - side) for side in x.shape[1:3]]
         x = jnp.pad(x, ((0, 0), *((count // 2, count - count // 2) for count in missing), (0, 0)))
         for features, name in ((6, "conv1"), (16, "conv2")):
-            init = nn.initializers.he_normal()
-            x = nn.Conv(features, (5, 5), padding="VALID", dtype=self.dtype, kernel_init=init, name=name)(x)
+            x = nn.Conv(features, (5, 5), padding="VALID", dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x)
             x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
         x = x.reshape(x.shape[0], -1)
         for features, name in ((120, "dense1"), (84, "dense2")):
-            init = nn.initializers.he_normal()
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=init, name=name)(x))
+            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x))
         return nn.Dense(self.num_classes, name="head")(x.astype(jnp.float32))

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import batch_norm, check_images, conv1x1, conv3x3
+from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, kaiming_fan_out
 
 
 def pad_shortcut(inputs: jax.Array, features: int, stride: int) -> jax.Array:
@@ -26,6 +26,10 @@ def pad_shortcut(inputs: jax.Array, features: int, stride: int) -> jax.Array:
     return jnp.pad(inputs, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
 
 
+def _last_scale(zero: bool) -> Initializer:
+    return nn.initializers.zeros if zero else nn.initializers.ones
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut.
 
@@ -35,25 +39,30 @@ class BasicBlock(nn.Module):
       projection: whether a shortcut that changes shape is a 1x1 convolution with batch normalisation
         (option B) or parameter-free (option A).
       dtype: of the computation.
+      kernel_init: initialiser of the convolutions.
+      zero_residual: whether the scale of the last batch normalisation starts at 0, so that the block starts as
+        its shortcut.
     """
 
     features: int
     stride: int = 1
     projection: bool = True
     dtype: Any = jnp.float32
+    kernel_init: Initializer = kaiming_fan_out
+    zero_residual: bool = False
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """Map [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
         norm = batch_norm(train, self.dtype)
-        x = conv3x3(self.features, self.stride, self.dtype, "conv1")(inputs)
+        x = conv(self.features, 3, self.stride, self.dtype, "conv1", init=self.kernel_init)(inputs)
         x = nn.relu(norm(name="norm1")(x))
-        x = conv3x3(self.features, 1, self.dtype, "conv2")(x)
-        x = norm(name="norm2")(x)
+        x = conv(self.features, 3, 1, self.dtype, "conv2", init=self.kernel_init)(x)
+        x = norm(name="norm2", scale_init=_last_scale(self.zero_residual))(x)
         if x.shape == inputs.shape:
             shortcut = inputs
         elif self.projection:
-            shortcut = conv1x1(self.features, self.stride, self.dtype, "shortcut")(inputs)
+            shortcut = conv(self.features, 1, self.stride, self.dtype, "shortcut", init=self.kernel_init)(inputs)
             shortcut = norm(name="shortcut_norm")(shortcut)
         else:
             shortcut = pad_shortcut(inputs, self.features, self.stride)
@@ -63,26 +72,28 @@ class BasicBlock(nn.Module):
 class BottleneckBlock(nn.Module):
     """1x1, 3x3 and 1x1 convolutions around a shortcut; `4 * features` output channels.
 
-    The stride sits on the 3x3 convolution (torchvision's and kuangliu's variant).
+    The stride sits on the 3x3 convolution (torchvision's and kuangliu's variant). Attributes as of `BasicBlock`.
     """
 
     features: int
     stride: int = 1
     dtype: Any = jnp.float32
+    kernel_init: Initializer = kaiming_fan_out
+    zero_residual: bool = False
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         """Map [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), 4 * features]."""
         norm = batch_norm(train, self.dtype)
-        x = conv1x1(self.features, 1, self.dtype, "conv1")(inputs)
+        x = conv(self.features, 1, 1, self.dtype, "conv1", init=self.kernel_init)(inputs)
         x = nn.relu(norm(name="norm1")(x))
-        x = conv3x3(self.features, self.stride, self.dtype, "conv2")(x)
+        x = conv(self.features, 3, self.stride, self.dtype, "conv2", init=self.kernel_init)(x)
         x = nn.relu(norm(name="norm2")(x))
-        x = conv1x1(4 * self.features, 1, self.dtype, "conv3")(x)
-        x = norm(name="norm3")(x)
+        x = conv(4 * self.features, 1, 1, self.dtype, "conv3", init=self.kernel_init)(x)
+        x = norm(name="norm3", scale_init=_last_scale(self.zero_residual))(x)
         shortcut = inputs
         if x.shape != inputs.shape:
-            shortcut = conv1x1(4 * self.features, self.stride, self.dtype, "shortcut")(inputs)
+            shortcut = conv(4 * self.features, 1, self.stride, self.dtype, "shortcut", init=self.kernel_init)(inputs)
             shortcut = norm(name="shortcut_norm")(shortcut)
         return nn.relu(x + shortcut)
 
@@ -97,6 +108,8 @@ class ResNet(nn.Module):
       bottleneck: whether blocks are `BottleneckBlock`.
       projection: see `BasicBlock`.
       dtype: of the computation; parameters, statistics and logits are float32.
+      kernel_init: initialiser of the convolutions.
+      zero_residual: see `BasicBlock` (Goyal et al. 2017, 1706.02677, section 5.1).
     """
 
     stage_sizes: tuple[int, ...]
@@ -105,23 +118,30 @@ class ResNet(nn.Module):
     bottleneck: bool = False
     projection: bool = True
     dtype: Any = jnp.float32
+    kernel_init: Initializer = kaiming_fan_out
+    zero_residual: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Return float32 logits [N, num_classes] of normalised images [N, H, W, C]."""
         check_images(images)
-        x = conv3x3(self.width, 1, self.dtype, "stem")(images.astype(self.dtype))
+        x = conv(self.width, 3, 1, self.dtype, "stem", init=self.kernel_init)(images.astype(self.dtype))
         x = nn.relu(batch_norm(train, self.dtype)(name="stem_norm")(x))
         for stage, size in enumerate(self.stage_sizes):
             for block in range(size):
                 features = self.width * 2**stage
                 stride = 2 if stage > 0 and block == 0 else 1
-                name = f"stage{stage + 1}_block{block + 1}"
+                common: dict[str, Any] = {
+                    "dtype": self.dtype,
+                    "kernel_init": self.kernel_init,
+                    "zero_residual": self.zero_residual,
+                    "name": f"stage{stage + 1}_block{block + 1}",
+                }
                 module: nn.Module
                 if self.bottleneck:
-                    module = BottleneckBlock(features, stride, self.dtype, name=name)
+                    module = BottleneckBlock(features, stride, **common)
                 else:
-                    module = BasicBlock(features, stride, self.projection, self.dtype, name=name)
+                    module = BasicBlock(features, stride, self.projection, **common)
                 x = module(x, train=train)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         return nn.Dense(self.num_classes, name="head")(x)
