@@ -1,7 +1,44 @@
-"""Image data: sets by name as arrays in memory, preparation of TFDS directories, augmentation."""
+"""Image data: sets by name as arrays in memory, preparation, label noise, class imbalance, augmentation."""
 
-from edl_jax.data.augment import normalize, random_crop_flip
+from edl_jax.data.augment import (
+    AugmentConfig,
+    AugmentFn,
+    cutmix,
+    cutout,
+    make_augment,
+    mixup,
+    normalize,
+    published_config,
+    rand_augment,
+    random_crop_flip,
+    random_erasing,
+)
+from edl_jax.data.imbalance import imbalanced_counts, imbalanced_indices
+from edl_jax.data.noise import add_label_noise, asymmetric_noise, confusions, symmetric_noise
 from edl_jax.data.prepare import prepare
 from edl_jax.data.registry import Augment, Dataset, load, names
 
-__all__ = ["Augment", "Dataset", "load", "names", "normalize", "prepare", "random_crop_flip"]
+__all__ = [
+    "Augment",
+    "AugmentConfig",
+    "AugmentFn",
+    "Dataset",
+    "add_label_noise",
+    "asymmetric_noise",
+    "confusions",
+    "cutmix",
+    "cutout",
+    "imbalanced_counts",
+    "imbalanced_indices",
+    "load",
+    "make_augment",
+    "mixup",
+    "names",
+    "normalize",
+    "prepare",
+    "published_config",
+    "rand_augment",
+    "random_crop_flip",
+    "random_erasing",
+    "symmetric_noise",
+]

@@ -1,4 +1,4 @@
-"""Augmentation on the device: random crop and flip of uint8 batches, and normalisation.
+"""Random crop and flip of raw pixels, and normalisation.
 
 The order is the usual CIFAR recipe (He et al., 2016, section 4.2): pad and crop the raw pixels, flip,
 then normalise. The border is therefore black (raw 0), not the data set's mean, as in PyTorch's
