@@ -23,6 +23,7 @@ commands:
   ablate           vary one factor of pretraining at a time
   losses           list the losses, describe one, compare them
   downstream       train an image classifier with a loss (stage 2)
+  evaluate         metrics and figures of a trained classifier, on its data set or another
   summarize        mean and standard deviation over finished downstream runs
   data prepare     write a TFDS directory for a data set
 

@@ -185,6 +185,45 @@ def _losses(args: list[str]) -> None:
     )
 
 
+def _evaluate(args: list[str]) -> None:
+    from edl_jax import evaluate
+
+    @dataclasses.dataclass(frozen=True)
+    class Evaluate:
+        """Evaluate the newest checkpoint of a downstream run: metrics and figures in RUN/evaluation."""
+
+        run: tyro.conf.Positional[Path]
+        """Run directory."""
+        dataset: str | None = None
+        """Data set whose test images are used (default: that of the run)."""
+        temperature: bool = False
+        """Report temperature scaling, fitted on each half of the test images for the other half."""
+        data_dir: Path | None = None
+        """TFDS directory (default: TFDS's own)."""
+        cache_dir: Path | None = None
+        """Where decoded images are kept (default: the user's cache folder)."""
+        overwrite: bool = False
+        """Replace an earlier evaluation on that data set."""
+
+    command = parse(Evaluate, None, args, "evaluate")
+    result = evaluate.run(
+        command.run,
+        dataset=command.dataset,
+        temperature=command.temperature,
+        data_dir=command.data_dir,
+        cache_dir=command.cache_dir,
+        overwrite=command.overwrite,
+    )
+    shown = ["accuracy", "top5_accuracy", "nll", "brier", "ece", "ece_equal_mass"]
+    print("   ".join(f"{name} {result[name]:.4f}" for name in shown if name in result))
+    if command.temperature and result["scaled"] is None:
+        print(f"no temperature: {result['temperature_error']}")
+    elif command.temperature:
+        scaled = "   ".join(f"{name} {value:.4f}" for name, value in result["scaled"].items())
+        print(f"at temperature {result['temperature']:.3f}: {scaled}")
+    print(f"report: {_short(result['report'])}")
+
+
 def _summarize(args: list[str]) -> None:
     from edl_jax.study import summary
 
@@ -238,6 +277,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": _data,
     "design-mixture": _design_mixture,
     "downstream": _downstream,
+    "evaluate": _evaluate,
     "losses": _losses,
     "pretrain": _pretrain,
     "summarize": _summarize,

@@ -129,18 +129,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the complete lines of metrics.jsonl; a last line cut by a kill is left out."""
-        path = self.path / "metrics.jsonl"
-        rows: list[dict[str, Any]] = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    break
-                if not isinstance(row, dict):
-                    break
-                rows.append(row)
-        return rows
+        return read_metrics(self.path)
 
     def rewind(self, counter: str, last: int) -> None:
         """Drop the lines of metrics.jsonl whose `counter` lies beyond `last` (they will be made again)."""
@@ -154,13 +143,14 @@ class Run:
         self._checkpoints().save(step, args=ocp.args.StandardSave(stored))
         self._write_environment()  # so that a killed run has its wall time counted
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def restore(self, like: Any, *, repair: bool = True) -> tuple[int, Any] | None:
         """Return (step, state) of the newest readable checkpoint, or None when there is none.
 
         Newer ones that cannot be read are removed, with a warning: the run makes them again.
 
         Args:
           like: pytree of the same structure, shapes and dtypes.
+          repair: whether to remove those; the warning comes either way.
 
         Raises:
           UserError: there are checkpoints but none can be read; nothing is removed.
@@ -182,7 +172,8 @@ class Run:
                 _LOGGER.warning(
                     "checkpoint %d of %s is unreadable, going on from %d: %s", number, self.path, step, reason
                 )
-                manager.delete(number)
+                if repair:
+                    manager.delete(number)
             return step, state
         if bad:
             step, reason = next(iter(bad.items()))
@@ -217,6 +208,42 @@ class Run:
     def _write_environment(self) -> None:
         seconds = self._environment["earlier_wall_seconds"] + time.perf_counter() - self._start
         write_json(self.path / "environment.json", {**self._environment, "wall_seconds": round(seconds, 2)})
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the complete lines of a run directory's metrics.jsonl; a last line cut by a kill is left out."""
+    path = path / "metrics.jsonl"
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            if not isinstance(row, dict):
+                break
+            rows.append(row)
+    return rows
+
+
+def read_checkpoint(path: Path, like: Any) -> tuple[int, Any] | None:
+    """Return (step, state) of the newest readable checkpoint of a run directory, which is left as it is.
+
+    Args:
+      path: run directory.
+      like: pytree of the same structure, shapes and dtypes.
+
+    Raises:
+      UserError: there are checkpoints but none can be read.
+    """
+    if not (path / "checkpoints").is_dir():
+        return None
+    run = Run(path=path, resumed=True, _environment={})
+    try:
+        return run.restore(like, repair=False)
+    finally:
+        if run._manager is not None:
+            run._manager.close()
 
 
 def _storable(leaf: Any) -> Any:

@@ -1,0 +1,109 @@
+"""Settings of stage 2."""
+
+import dataclasses
+import math
+
+from edl_jax import data, models
+from edl_jax.data.imbalance import IMBALANCE_KINDS
+from edl_jax.data.noise import NOISE_KINDS
+from edl_jax.errors import require, unknown
+from edl_jax.training.loop import LOOPS
+from edl_jax.training.optimizer import DEFAULTS, OptimizerDefaults, optimizers
+from edl_jax.training.schedule import schedules
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class DownstreamConfig:
+    """Train an image classifier with a loss. The defaults are those of preset `paper`."""
+
+    arch: str = "resnet18"
+    """Model: lenet5, mlp, resnet8, resnet20, resnet32, resnet44, resnet56, resnet110, resnet18, resnet34, resnet50."""
+    dataset: str = "cifar10"
+    """Data set: cifar10, cifar100, digits, fashion_mnist or mnist."""
+    loss: str = "edl"
+    """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
+    epochs: int = 200
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images of a step; the last incomplete batch of an epoch is dropped."""
+    optimizer: str = "sgd"
+    """Optimizer: sgd (Nesterov momentum, coupled weight decay), adamw, lion or muon (decoupled weight decay)."""
+    lr: float | None = None
+    """Largest learning rate (None: the optimizer's usual, 0.1 for sgd)."""
+    momentum: float | None = None
+    """Decay rate of the running mean of gradients (None: the optimizer's usual, 0.9 for sgd)."""
+    weight_decay: float | None = None
+    """Weight decay, on all parameters (None: the optimizer's usual, 5e-4 for sgd)."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient (None: any)."""
+    schedule: str = "cosine"
+    """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
+    warmup_epochs: float = 5.0
+    """Epochs in which the learning rate rises from 0, fewer than epochs."""
+    augment: bool = True
+    """Whether to crop and flip at random as is usual for the data set."""
+    train_size: int | None = None
+    """Number of training images, drawn by the seed with each class's share kept (None: all)."""
+    label_noise: float = 0.0
+    """Share of the training labels that are made wrong, in [0, 1)."""
+    label_noise_kind: str = "symmetric"
+    """Wrong labels: symmetric (any other class) or asymmetric (the class it is mistaken for, by data set)."""
+    imbalance: float = 1.0
+    """Training images of the most frequent class over those of the rarest (1: as stored)."""
+    imbalance_kind: str = "long_tailed"
+    """Shape of the imbalance: long_tailed or step."""
+    seed: int = 0
+    """Seed of everything random."""
+    precision: str = "auto"
+    """Precision of the computation: float32, bfloat16 or auto (bfloat16 on GPU and TPU)."""
+    loop: str = "auto"
+    """How an epoch runs: one scan, jitted steps, or auto (steps on CPU)."""
+    checkpoint_every: int = 1
+    """Epochs between two checkpoints; the last epoch always makes one."""
+
+    @property
+    def numbers(self) -> OptimizerDefaults:
+        """Return learning rate, momentum and weight decay: as set, else the optimizer's usual ones."""
+        given = {name: getattr(self, name) for name in OptimizerDefaults._fields}
+        return DEFAULTS[self.optimizer]._replace(**{name: x for name, x in given.items() if x is not None})
+
+    def __post_init__(self) -> None:
+        if self.arch not in models.names():
+            raise unknown("arch", self.arch, models.names())
+        if self.dataset not in data.names():
+            raise unknown("dataset", self.dataset, data.names())
+        for name, choices in (
+            ("precision", PRECISIONS),
+            ("loop", LOOPS),
+            ("optimizer", optimizers()),
+            ("schedule", schedules()),
+            ("label_noise_kind", NOISE_KINDS),
+            ("imbalance_kind", IMBALANCE_KINDS),
+        ):
+            if getattr(self, name) not in choices:
+                raise unknown(name, getattr(self, name), choices)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0)):
+            value = getattr(self, name)
+            require(least <= value < 2**31, f"{name} is {value}, expected at least {least}")
+        if self.train_size is not None:
+            require(
+                self.train_size >= self.batch_size,
+                f"train_size is {self.train_size}, expected at least batch_size ({self.batch_size})",
+            )
+        require(0.0 <= self.label_noise < 1.0, f"label_noise is {self.label_noise}, expected at least 0 and below 1")
+        require(1.0 <= self.imbalance < math.inf, f"imbalance is {self.imbalance}, expected a number of at least 1")
+        chosen = self.numbers
+        require(0.0 < chosen.lr < math.inf, f"lr is {chosen.lr}, expected a positive number")
+        require(0.0 <= chosen.momentum < 1.0, f"momentum is {chosen.momentum}, expected at least 0 and below 1")
+        require(
+            0.0 <= chosen.weight_decay < math.inf,
+            f"weight_decay is {chosen.weight_decay}, expected 0 or a positive number",
+        )
+        clip = self.clip_norm
+        require(clip is None or 0.0 < clip < math.inf, f"clip_norm is {clip}, expected a positive number")
+        require(
+            0.0 <= self.warmup_epochs < self.epochs,
+            f"warmup_epochs is {self.warmup_epochs}, expected at least 0 and below epochs ({self.epochs})",
+        )

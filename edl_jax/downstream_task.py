@@ -1,0 +1,120 @@
+"""What a run of stage 2 trains, settled before anything is written: data, labels, model, loss, optimizer."""
+
+import dataclasses
+import os
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from edl_jax import data, loss, models, training
+from edl_jax.downstream_config import DownstreamConfig
+from edl_jax.errors import UserError, require
+from edl_jax.training.step import LossFn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """Everything that is settled before the run directory is written.
+
+    Attributes:
+      dataset: training and test images.
+      images: `[N, H, W, C]` uint8, the training images in use.
+      labels: `[N]` int32, as trained on.
+      true_labels: `[N]` int32, before label noise.
+      model: network.
+      loss_fn: loss.
+      precision: dtype of the computation.
+      loop: how an epoch runs.
+      schedule: step -> learning rate.
+      steps: of an epoch.
+    """
+
+    dataset: data.Dataset
+    images: np.ndarray
+    labels: np.ndarray
+    true_labels: np.ndarray
+    model: nn.Module
+    loss_fn: LossFn
+    precision: str
+    loop: str
+    schedule: optax.Schedule
+    steps: int
+
+
+def prepare_task(
+    config: DownstreamConfig,
+    data_dir: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> Task:
+    """Check what can be checked without training, and load the data."""
+    loss_fn = loss.get(config.loss)
+    dataset = data.load(config.dataset, data_dir, cache_dir)
+    num_classes = dataset.num_classes
+    try:
+        logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
+        jax.eval_shape(loss_fn, logits, jax.ShapeDtypeStruct((2,), jnp.int32))
+    except ValueError as error:
+        raise UserError(f"loss {config.loss} does not fit {config.dataset}: {error}") from error
+    images, true_labels = training.train_subset(dataset, config.train_size, config.seed)
+    images, true_labels = _imbalanced(config, images, true_labels, num_classes)
+    labels, _ = data.add_label_noise(
+        true_labels,
+        config.label_noise_kind,
+        config.label_noise,
+        dataset=config.dataset,
+        num_classes=num_classes,
+        seed=config.seed,
+    )
+    require(
+        config.batch_size <= len(images),
+        f"batch_size is {config.batch_size}, expected at most the {len(images)} training images of {config.dataset}",
+    )
+    platform = jax.default_backend()
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if platform == "cpu" else "bfloat16"
+    steps = len(images) // config.batch_size
+    return Task(
+        dataset=dataset,
+        images=images,
+        labels=labels,
+        true_labels=true_labels,
+        model=models.create(config.arch, num_classes, jnp.dtype(precision)),
+        loss_fn=loss_fn,
+        precision=precision,
+        loop=training.choose_loop(config.loop, platform),
+        schedule=training.make_schedule(
+            config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup_epochs)
+        ),
+        steps=steps,
+    )
+
+
+def _imbalanced(
+    config: DownstreamConfig, images: np.ndarray, labels: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if config.imbalance == 1.0:
+        return images, labels
+    kept = data.imbalanced_indices(
+        labels, config.imbalance, num_classes=num_classes, seed=config.seed, kind=config.imbalance_kind
+    )
+    return images[kept], labels[kept]
+
+
+def make_optimizer(config: DownstreamConfig, task: Task) -> optax.GradientTransformation:
+    """Return the optimizer of a run."""
+    return training.make_optimizer(
+        config.optimizer,
+        task.schedule,
+        momentum=config.numbers.momentum,
+        weight_decay=config.numbers.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+
+
+def initial_state(key: jax.Array, config: DownstreamConfig, task: Task) -> training.TrainState:
+    """Return the state before the first step."""
+    return training.create_state(key, task.model, task.images.shape[1:], make_optimizer(config, task))

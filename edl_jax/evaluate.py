@@ -1,0 +1,129 @@
+"""A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import data, training
+from edl_jax.config import override
+from edl_jax.downstream_config import DownstreamConfig
+from edl_jax.downstream_task import initial_state, prepare_task
+from edl_jax.errors import UserError, require
+from edl_jax.runs import read_checkpoint, read_metrics, write_json
+from edl_jax.study import downstream_figures
+from edl_jax.training.report import Report, make_report
+from edl_jax.training.temperature import fit_temperature
+
+_BATCH = 1000
+
+
+def run(
+    path: str | Path,
+    *,
+    dataset: str | None = None,
+    temperature: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Evaluate the newest checkpoint of a downstream run on test images; the run itself is left as it is.
+
+    Args:
+      path: run directory.
+      dataset: data set whose test images are used (default: that of the run).
+      temperature: whether to report temperature scaling as well. It is fitted on each half of the test images and
+        applied to the other half, so that no example is scaled by a temperature that has seen it.
+      data_dir: TFDS directory (default: TFDS's own).
+      cache_dir: where decoded images are kept (default: the user's cache folder).
+      overwrite: replace an earlier evaluation on that data set.
+
+    Returns:
+      The metrics of `training.Report.metrics`, `epoch`, `dataset`, with temperature also `temperature` and `scaled`,
+      and `report`, the path of RUN/evaluation/DATASET.json. Three figures lie beside it.
+
+    Raises:
+      UserError: no downstream run or checkpoint at `path`, a data set whose images or classes the network does not
+        take, absent data, or an evaluation that exists.
+    """
+    path = Path(path).expanduser().absolute()
+    config = _config(path)
+    name = dataset or config.dataset
+    out = path / "evaluation" / f"{name}.json"
+    require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
+    task = prepare_task(config, data_dir, cache_dir)
+    chosen = task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir)
+    _check_fits(config, task.dataset, chosen)
+    stored = read_checkpoint(path, jax.jit(lambda key: initial_state(key, config, task))(jax.random.key(config.seed)))
+    if stored is None:
+        raise UserError(f"{path} has no checkpoint to evaluate: train it with run.py downstream --out {path}")
+    epoch, state = stored
+    # The network reads images normalised as in its training.
+    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision), augment=False)
+    batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, min(_BATCH, len(chosen.test_images)))
+    report = training.compile_report(task.model, prepare, state, batches[0])(state, batches)
+    result = {"dataset": name, "epoch": epoch, **report.metrics()}
+    if temperature:
+        result |= _scaled(report)
+    _draw(out.parent, chosen, config.loss, report, read_metrics(path))
+    write_json(out, result)
+    return {**result, "report": str(out)}
+
+
+def _config(path: Path) -> DownstreamConfig:
+    file = path / "config.json"
+    require(file.is_file(), f"no run at {path}: expected the directory of a downstream run, which holds config.json")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        command, settings = record["command"], record["config"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
+    require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
+    return override(DownstreamConfig(), settings, source=str(file))
+
+
+def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:
+    """Raise UserError unless images and classes of `chosen` are those that the network was trained on."""
+    for what, mine, theirs in (
+        ("classes", trained.num_classes, chosen.num_classes),
+        ("image shape", trained.test_images.shape[1:], chosen.test_images.shape[1:]),
+    ):
+        require(
+            mine == theirs,
+            f"{chosen.name} has {what} {theirs}, expected {mine}: the network was trained on {config.dataset}",
+        )
+
+
+def _scaled(report: Report) -> dict[str, Any]:
+    """Return the temperature of all examples, and the metrics of halves scaled by each other's temperature."""
+    half = np.arange(len(report.labels)) % 2 == 0
+    logits = np.empty_like(report.logits)
+    try:
+        for fitted in (half, ~half):
+            temperature = fit_temperature(report.logits[fitted], report.labels[fitted])
+            logits[~fitted] = report.logits[~fitted] / np.float32(temperature)
+        temperature = fit_temperature(report.logits, report.labels)
+    except UserError as error:  # every example right, say: no temperature is best
+        return {"temperature": None, "scaled": None, "temperature_error": str(error)}
+    metrics = make_report(logits, report.labels).metrics()
+    scaled = {name: metrics[name] for name in ("accuracy", "nll", "brier", "ece", "ece_equal_mass")}
+    return {"temperature": temperature, "scaled": scaled}
+
+
+def _draw(folder: Path, dataset: data.Dataset, loss: str, report: Report, rows: Sequence[Mapping[str, Any]]) -> None:
+    evals, title = report.sums.evals, f"{Path(loss).stem} on {dataset.name}"
+    bins = (np.asarray(x) for x in (evals.bin_count, evals.bin_correct, evals.bin_confidence))
+    downstream_figures.reliability(folder / f"{dataset.name}-reliability.png", *bins, title=title)
+    downstream_figures.confusion_matrix(
+        folder / f"{dataset.name}-confusion.png",
+        np.asarray(report.sums.confusion),
+        names=dataset.label_names,
+        title=title,
+    )
+    if rows:
+        downstream_figures.training_curves(folder / f"{dataset.name}-curves.png", rows, loss=Path(loss).stem)

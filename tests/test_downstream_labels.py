@@ -1,0 +1,69 @@
+"""Downstream training on wrong labels and unequal classes."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from edl_jax import cli, data, downstream, downstream_task
+from edl_jax.config import load_preset
+from edl_jax.downstream import DownstreamConfig
+
+
+@pytest.fixture(scope="module")
+def debug():
+    return load_preset("downstream", "debug", DownstreamConfig())
+
+
+def test_a_noisy_run_reports_both_accuracies(debug, tmp_path):
+    config = dataclasses.replace(debug, label_noise=0.4, epochs=6)
+    result = downstream.run(config, out=tmp_path / "run")
+    assert result["wrong_labels"] == pytest.approx(0.4, abs=0.01)  # each class is rounded
+    # Of the labels as given at most 60 % can be right where the true ones are learned.
+    assert result["train_accuracy"] < result["train_accuracy_true_labels"] - 0.1
+    gap = result["train_accuracy"] - result["test_accuracy"]
+    assert result["generalization_gap"] == pytest.approx(gap)
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
+def test_test_labels_stay_clean_and_the_seed_decides_the_wrong_ones(debug):
+    clean = data.load("digits")
+    tasks = [
+        downstream_task.prepare_task(dataclasses.replace(debug, label_noise=0.3, seed=seed), None, None)
+        for seed in (0, 0, 1)
+    ]
+    for task in tasks:
+        np.testing.assert_array_equal(task.dataset.test_labels, clean.test_labels)
+        assert np.mean(task.labels != task.true_labels) == pytest.approx(0.3, abs=0.01)
+    np.testing.assert_array_equal(tasks[0].labels, tasks[1].labels)
+    assert np.any(tasks[0].labels != tasks[2].labels)
+
+
+def test_an_imbalanced_set_falls_from_class_to_class(debug):
+    config = dataclasses.replace(debug, imbalance=10.0, train_size=None)
+    task = downstream_task.prepare_task(config, None, None)
+    counts = np.bincount(task.labels, minlength=10)
+    assert np.all(np.diff(counts) <= 0)
+    assert counts[0] / counts[-1] == pytest.approx(10.0, rel=0.1)
+    assert len(task.images) == len(task.labels) == counts.sum()
+    np.testing.assert_array_equal(task.labels, task.true_labels)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--label-noise", "1.0"], "label_noise is 1.0, expected at least 0 and below 1"),
+        (["--label-noise", "-0.1"], "label_noise is -0.1, expected at least 0 and below 1"),
+        (["--label-noise-kind", "symetric"], "unknown label_noise_kind 'symetric': did you mean symmetric"),
+        (["--imbalance", "0.5"], "imbalance is 0.5, expected a number of at least 1"),
+        (["--imbalance", "1e6"], "imbalance ratio 1e+06 leaves class"),
+        (["--imbalance-kind", "long"], "unknown imbalance_kind 'long'"),
+    ],
+)
+def test_what_cannot_be_used(flags, message, tmp_path, capsys):
+    assert cli.main(["downstream", "--config", "debug", "--out", str(tmp_path / "run"), *flags]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {message}")
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,104 @@
+"""`python run.py evaluate RUN`: the metrics and figures of a trained classifier."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from edl_jax import cli, data, downstream, evaluate
+from edl_jax.config import load_preset
+from edl_jax.downstream import DownstreamConfig
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("evaluate") / "run"
+    return path, downstream.run(load_preset("downstream", "debug", DownstreamConfig()), out=path)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_metrics_are_those_of_training_and_more(trained, run, capsys):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert cli.main(["evaluate", str(run), "--temperature"]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads((run / "evaluation" / "digits.json").read_text())
+    result = trained[1]
+    for name in ("accuracy", "nll", "ece"):
+        assert found[name] == pytest.approx(result[f"test_{name}"], rel=1e-5)
+    assert f"accuracy {result['test_accuracy']:.4f}" in shown
+    confusion = np.array(found["confusion"])
+    assert confusion.sum(axis=1).tolist() == np.bincount(data.load("digits").test_labels).tolist()
+    assert np.trace(confusion) / confusion.sum() == pytest.approx(found["accuracy"])
+    assert found["top5_accuracy"] >= found["accuracy"]
+    assert found["scaled"]["accuracy"] == pytest.approx(found["accuracy"])  # a temperature moves no argmax
+    assert found["scaled"]["nll"] < found["nll"] + 0.01
+    for name in ("reliability", "confusion", "curves"):
+        assert imread(run / "evaluation" / f"digits-{name}.png").shape[0] > 300
+    for path, content in before.items():
+        assert path.read_bytes() == content, path  # the run itself is left as it is
+
+
+def test_an_evaluation_is_replaced_only_when_asked_to(run, capsys):
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert cli.main(["evaluate", str(run)]) == 2
+    assert "digits.json exists: give --overwrite to replace it" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run), "--overwrite"]) == 0
+
+
+def test_a_damaged_newest_checkpoint_leaves_the_one_before(run, caplog):
+    steps = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    for file in steps[-1].rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    found = evaluate.run(run)
+    assert found["epoch"] == int(steps[-2].name)
+    assert "is unreadable, going on from" in caplog.text
+    assert steps[-1].is_dir()  # nothing was removed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "digts"], "unknown dataset 'digts': did you mean digits"),
+        (["--data-sett", "digits"], "unknown flag --data-sett"),
+    ],
+)
+def test_flags_that_cannot_be_used(run, flags, message, capsys):
+    assert cli.main(["evaluate", str(run), *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not (run / "evaluation").exists()
+
+
+def test_directories_that_cannot_be_evaluated(run, tmp_path, capsys):
+    def message():
+        assert cli.main(["evaluate", str(run)]) == 2
+        return capsys.readouterr().err
+
+    shutil.rmtree(run / "checkpoints")
+    assert "has no checkpoint to evaluate" in message()
+    record = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**record, "command": "pretrain"}))
+    assert "is a pretrain run, expected a downstream run" in message()
+    (run / "config.json").write_text("{")
+    assert "cannot be read" in message()
+    (run / "config.json").unlink()
+    assert "no run at" in message()
+
+
+def test_another_data_set_must_have_the_same_images_and_classes(run, monkeypatch, capsys):
+    digits = data.load("digits")
+    wide = np.zeros((4, 9, 9, 1), np.uint8)
+    other = digits.__class__(**{**vars(digits), "name": "wide", "test_images": wide, "test_labels": np.zeros(4, int)})
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda name, *args: other if name == "wide" else load(name, *args))
+    assert cli.main(["evaluate", str(run), "--dataset", "wide"]) == 2
+    assert "wide has image shape (9, 9, 1), expected (8, 8, 1): the network was trained on digits" in (
+        capsys.readouterr().err
+    )
