@@ -48,7 +48,9 @@ def main() -> None:
 
     preset = load_preset("downstream", "cpu", DownstreamConfig())
     timers = {
-        "preset": epoch_timer(preset.arch, "steps", flags.bare_steps, preset.batch_size, augment=preset.augment),
+        "preset": epoch_timer(
+            preset.arch, "steps", flags.bare_steps, preset.batch_size, augment=preset.augment.crop_flip
+        ),
         "bare": bare_timer(preset.arch, flags.bare_steps, preset.batch_size),
     }
     images = flags.bare_steps * preset.batch_size
@@ -82,14 +84,18 @@ def epoch_timer(arch: str, loop: str, steps: int, batch_size: int, *, augment: b
     optimizer = training.sgd(training.warmup_cosine(0.1, 10_000, 100))
     half = jnp.full((3,), 0.5)
 
-    def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
-        if augment and key is not None:
-            images = data.random_crop_flip(key, images)
-        return data.normalize(images, half, half)
+    def crop_flip(key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return data.random_crop_flip(key, images), labels
 
     state = jax.jit(lambda key: training.create_state(key, model, (32, 32, 3), optimizer))(jax.random.key(0))
     train_epoch = training.compile_epoch(
-        training.make_train_step(model, cross_entropy, optimizer, prepare),
+        training.make_train_step(
+            model,
+            cross_entropy,
+            optimizer,
+            lambda images: data.normalize(images, half, half),
+            crop_flip if augment else None,
+        ),
         state,
         jax.random.key(1),
         jax.device_put(images),

@@ -68,7 +68,7 @@ def step_timer(arch: str, function: Callable[..., jax.Array], steps: int) -> Tim
     labels = jnp.asarray(rng.integers(0, 10, BATCH), jnp.int32)
     model, optimizer = models.create(arch, 10), training.sgd(0.1)
     state = jax.jit(lambda key: training.create_state(key, model, (32, 32, 3), optimizer))(jax.random.key(0))
-    step = training.make_train_step(model, function, optimizer, lambda key, images: images)
+    step = training.make_train_step(model, function, optimizer, lambda images: images)
     compiled, sums, key = jax.jit(step, donate_argnums=(0, 1)), training.TrainSums.zeros(), jax.random.key(1)
 
     def timer() -> float:

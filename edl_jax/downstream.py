@@ -100,10 +100,10 @@ def _compile(
     # One size for the test set and for the final look at the training set: one program.
     eval_batch_size = min(_EVAL_BATCH, max(len(test_images), len(task.images)))
     test_batches = training.make_eval_batches(test_images, test_labels, eval_batch_size)
-    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision), augment=config.augment)
+    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     start = time.perf_counter()
     train_epoch = training.compile_epoch(
-        training.make_train_step(task.model, task.loss_fn, optimizer, prepare),
+        training.make_train_step(task.model, task.loss_fn, optimizer, prepare, task.augment),
         state,
         key,
         jax.device_put(task.images),

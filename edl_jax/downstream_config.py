@@ -19,7 +19,10 @@ class DownstreamConfig:
     """Train an image classifier with a loss. The defaults are those of preset `paper`."""
 
     arch: str = "resnet18"
-    """Model: lenet5, mlp, resnet8, resnet20, resnet32, resnet44, resnet56, resnet110, resnet18, resnet34, resnet50."""
+    """Model: resnet8 ... resnet110, resnet18/34/50, preresnet18/110, wrn16_8/28_10/40_4, vgg16_bn, allcnn_c, alexnet,
+    mobilenet_v2, efficientnet_v2_s, vit_tiny, mlp_mixer, lenet5 or mlp."""
+    init: str = "default"
+    """Initialiser of the kernels: default, kaiming_fan_in, kaiming_fan_out, lecun, orthogonal, xavier ..."""
     dataset: str = "cifar10"
     """Data set: cifar10, cifar100, digits, fashion_mnist or mnist."""
     loss: str = "edl"
@@ -42,8 +45,8 @@ class DownstreamConfig:
     """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
     warmup_epochs: float = 5.0
     """Epochs in which the learning rate rises from 0, fewer than epochs."""
-    augment: bool = True
-    """Whether to crop and flip at random as is usual for the data set."""
+    augment: data.AugmentConfig = dataclasses.field(default_factory=data.AugmentConfig)
+    """Augmentation of training images; crop and flip are those usual for the data set."""
     train_size: int | None = None
     """Number of training images, drawn by the seed with each class's share kept (None: all)."""
     label_noise: float = 0.0
@@ -77,6 +80,7 @@ class DownstreamConfig:
         for name, choices in (
             ("precision", PRECISIONS),
             ("loop", LOOPS),
+            ("init", models.inits()),
             ("optimizer", optimizers()),
             ("schedule", schedules()),
             ("label_noise_kind", NOISE_KINDS),

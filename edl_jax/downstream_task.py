@@ -12,7 +12,7 @@ import optax
 from edl_jax import data, loss, models, training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.errors import UserError, require
-from edl_jax.training.step import LossFn
+from edl_jax.training.step import AugmentFn, LossFn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class Task:
       true_labels: `[N]` int32, before label noise.
       model: network.
       loss_fn: loss.
+      augment: augmentation inside the training step, or None.
       precision: dtype of the computation.
       loop: how an epoch runs.
       schedule: step -> learning rate.
@@ -38,6 +39,7 @@ class Task:
     true_labels: np.ndarray
     model: nn.Module
     loss_fn: LossFn
+    augment: AugmentFn | None
     precision: str
     loop: str
     schedule: optax.Schedule
@@ -76,14 +78,18 @@ def prepare_task(
     precision = config.precision
     if precision == "auto":
         precision = "float32" if platform == "cpu" else "bfloat16"
+    model = models.create(config.arch, num_classes, jnp.dtype(precision), init=config.init)
+    # A network that cannot take these images says so when it is traced.
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *images.shape[1:])), train=False))
     steps = len(images) // config.batch_size
     return Task(
         dataset=dataset,
         images=images,
         labels=labels,
         true_labels=true_labels,
-        model=models.create(config.arch, num_classes, jnp.dtype(precision)),
+        model=model,
         loss_fn=loss_fn,
+        augment=training.make_augment(dataset, config.augment),
         precision=precision,
         loop=training.choose_loop(config.loop, platform),
         schedule=training.make_schedule(

@@ -64,7 +64,7 @@ def run(
         raise UserError(f"{path} has no checkpoint to evaluate: train it with run.py downstream --out {path}")
     epoch, state = stored
     # The network reads images normalised as in its training.
-    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision), augment=False)
+    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, min(_BATCH, len(chosen.test_images)))
     report = training.compile_report(task.model, prepare, state, batches[0])(state, batches)
     result = {"dataset": name, "epoch": epoch, **report.metrics()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from edl_jax import config as presets, downstream, downstream_task, loss
+from edl_jax import config as presets, data, downstream, downstream_task, loss
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.errors import DivergedError, UserError
 
@@ -334,7 +334,13 @@ def tfds_directory():
 @pytest.mark.skipif(tfds_directory() is None, reason="no CIFAR-10: name its TFDS directory in EDL_JAX_TFDS_DIR")
 def test_resnet8_learns_real_cifar10(tmp_path):
     config = DownstreamConfig(
-        arch="resnet8", loss="cross_entropy", epochs=2, warmup_epochs=0.5, train_size=5000, batch_size=64, augment=False
+        arch="resnet8",
+        loss="cross_entropy",
+        epochs=2,
+        warmup_epochs=0.5,
+        train_size=5000,
+        batch_size=64,
+        augment=data.published_config([]),
     )
     result = downstream.run(config, data_dir=tfds_directory(), cache_dir=tmp_path / "cache", out=tmp_path / "run")
     assert result["test_accuracy"] > 0.25

@@ -1,6 +1,6 @@
 """Training of Flax models: state, step, loops of an epoch, metrics. Used by downstream and by search."""
 
-from edl_jax.training.inputs import make_prepare, train_subset
+from edl_jax.training.inputs import make_augment, make_prepare, train_subset
 from edl_jax.training.loop import (
     EvalBatch,
     choose_loop,
@@ -27,6 +27,7 @@ __all__ = [
     "compile_report",
     "count_params",
     "create_state",
+    "make_augment",
     "make_eval_batches",
     "make_eval_step",
     "make_optimizer",

@@ -1,4 +1,4 @@
-"""From a data set in memory to what a network reads: subsets, augmentation, normalisation."""
+"""From a data set in memory to what a network reads: subsets, normalisation, augmentation."""
 
 import jax
 import jax.numpy as jnp
@@ -29,20 +29,30 @@ def train_subset(dataset: data.Dataset, size: int | None, seed: int) -> tuple[np
     return images[chosen], labels[chosen]
 
 
-def make_prepare(dataset: data.Dataset, dtype: jax.typing.DTypeLike, *, augment: bool) -> Prepare:
+def make_prepare(dataset: data.Dataset, dtype: jax.typing.DTypeLike) -> Prepare:
     """Return the function from raw images to network input.
 
     Args:
-      dataset: gives the statistics of normalisation and the usual augmentation.
+      dataset: gives the statistics of normalisation.
       dtype: of the network's input.
-      augment: whether training images (those that come with a key) are cropped and flipped at random.
     """
     mean, std = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
+    return lambda images: data.normalize(images, mean, std, dtype)
 
-    def prepare(key: jax.Array | None, images: jax.Array) -> jax.Array:
-        if augment and key is not None:
-            padding, flip = dataset.augment.padding, dataset.augment.flip
-            images = data.random_crop_flip(key, images, padding=padding, flip=flip)
-        return data.normalize(images, mean, std, dtype)
 
-    return prepare
+def make_augment(dataset: data.Dataset, config: data.AugmentConfig) -> data.AugmentFn | None:
+    """Return the augmentation of training images with the data set's own padding, flips and mean, or None for none.
+
+    Raises:
+      UserError: as `data.make_augment`.
+    """
+    if config == data.published_config([]):
+        return None
+    return data.make_augment(
+        config,
+        dataset.train_images.shape[1:],
+        dataset.num_classes,
+        padding=dataset.augment.padding,
+        flip=dataset.augment.flip,
+        mean=dataset.mean,
+    )

@@ -133,7 +133,7 @@ def compile_report(
     """
 
     def logits_of(state: TrainState, images: jax.Array) -> jax.Array:
-        logits = model.apply(state.variables, prepare(None, images), train=False)
+        logits = model.apply(state.variables, prepare(images), train=False)
         return jnp.asarray(logits).astype(jnp.float32)
 
     def step(

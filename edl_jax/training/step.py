@@ -14,14 +14,20 @@ from edl_jax.training.state import TrainState
 
 # (logits [N, C], labels [N]) -> loss of each example [N]
 LossFn = Callable[..., jax.Array]
-# (key, uint8 images [N, H, W, C]) -> normalised, possibly augmented images; key is None in evaluation
-Prepare = Callable[[jax.Array | None, jax.Array], jax.Array]
+# Raw images [N, H, W, C] -> normalised images
+Prepare = Callable[[jax.Array], jax.Array]
+# (key, raw images, labels [N]) -> raw images, and labels [N] or label probabilities [N, C]
+AugmentFn = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 TrainStep = Callable[[TrainState, TrainSums, jax.Array, jax.Array, jax.Array], tuple[TrainState, TrainSums]]
 EvalStep = Callable[[TrainState, EvalSums, jax.Array, jax.Array, jax.Array], EvalSums]
 
 
 def make_train_step(
-    model: nn.Module, loss_fn: LossFn, optimizer: optax.GradientTransformation, prepare: Prepare
+    model: nn.Module,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    prepare: Prepare,
+    augment: AugmentFn | None = None,
 ) -> TrainStep:
     """Return `train_step(state, sums, key, images, labels) -> (state, sums)`.
 
@@ -32,12 +38,15 @@ def make_train_step(
     def train_step(
         state: TrainState, sums: TrainSums, key: jax.Array, images: jax.Array, labels: jax.Array
     ) -> tuple[TrainState, TrainSums]:
-        inputs = prepare(jax.random.fold_in(key, state.step), images)
+        targets = labels
+        if augment is not None:
+            images, targets = augment(jax.random.fold_in(key, state.step), images, labels)
+        inputs = prepare(images)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
             logits, updated = model.apply(variables, inputs, train=True, mutable=["batch_stats"])
-            losses = loss_fn(logits, labels)
+            losses = loss_fn(logits, targets)
             return jnp.mean(losses), (losses, logits, updated.get("batch_stats", {}))
 
         gradient = jax.value_and_grad(objective, has_aux=True)
@@ -62,7 +71,7 @@ def make_eval_step(model: nn.Module, prepare: Prepare) -> EvalStep:
     """
 
     def eval_step(state: TrainState, sums: EvalSums, images: jax.Array, labels: jax.Array, mask: jax.Array) -> EvalSums:
-        logits = model.apply(state.variables, prepare(None, images), train=False)
+        logits = model.apply(state.variables, prepare(images), train=False)
         return sums.add(jnp.asarray(logits), labels, mask)
 
     return eval_step

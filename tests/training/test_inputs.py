@@ -33,13 +33,24 @@ def test_subset_beyond_the_data_set_is_refused(digits):
         training.train_subset(digits, 1438, seed=0)
 
 
-def test_prepared_images_are_standardised_and_only_training_images_are_augmented(digits, key):
-    flipping = dataclasses.replace(digits, augment=data.Augment(padding=2, flip=True))
-    prepare = training.make_prepare(flipping, jnp.float32, augment=True)
-    clean = prepare(None, digits.train_images)
+def test_prepared_images_are_standardised(digits):
+    clean = training.make_prepare(digits, jnp.float32)(digits.train_images)
     assert float(jnp.mean(clean)) == pytest.approx(0.0, abs=1e-3)
     assert float(jnp.std(clean)) == pytest.approx(1.0, abs=1e-3)
-    assert not np.allclose(prepare(key, digits.train_images), clean)
-    plain = training.make_prepare(flipping, jnp.bfloat16, augment=False)
-    assert plain(key, digits.train_images).dtype == jnp.bfloat16
-    np.testing.assert_allclose(plain(key, digits.train_images).astype(jnp.float32), clean, rtol=0.01, atol=0.01)
+    low = training.make_prepare(digits, jnp.bfloat16)(digits.train_images)
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(jnp.float32), clean, rtol=0.01, atol=0.01)
+
+
+def test_augmentation_is_that_of_the_data_set(digits, key):
+    images, labels = digits.train_images[:64], digits.train_labels[:64]
+    assert training.make_augment(digits, data.published_config([])) is None
+    still = training.make_augment(digits, data.AugmentConfig())  # digits are neither padded nor mirrored
+    np.testing.assert_array_equal(still(key, images, labels)[0], images)
+    flipping = dataclasses.replace(digits, augment=data.Augment(padding=2, flip=True))
+    moved, same = training.make_augment(flipping, data.AugmentConfig())(key, images, labels)
+    assert not np.array_equal(moved, images)
+    np.testing.assert_array_equal(same, labels)
+    _, mixed = training.make_augment(digits, data.AugmentConfig(mixup=1.0))(key, images, labels)
+    assert mixed.shape == (64, 10)
+    np.testing.assert_allclose(mixed.sum(axis=-1), 1.0, atol=1e-6)

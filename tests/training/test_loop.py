@@ -26,11 +26,13 @@ def make_examples():
 IMAGES, LABELS = make_examples()
 
 
-def prepare(key, images):
-    images = images.astype(jnp.float32) / 255.0 - 0.5
-    if key is not None:  # noise in place of augmentation: depends on the key
-        images = images + 0.1 * jax.random.normal(key, images.shape)
-    return images
+def prepare(images):
+    return images.astype(jnp.float32) / 255.0 - 0.5
+
+
+def augment(key, images, labels):
+    """Add noise that depends on the key."""
+    return images + 25.5 * jax.random.normal(key, images.shape), labels
 
 
 @functools.cache
@@ -44,13 +46,13 @@ def initial(arch="mlp"):
 @functools.cache
 def plain_step():
     model, optimizer = models.create("mlp", NUM_CLASSES), training.sgd(0.1)
-    return jax.jit(training.make_train_step(model, cross_entropy, optimizer, prepare))
+    return jax.jit(training.make_train_step(model, cross_entropy, optimizer, prepare, augment))
 
 
 @functools.cache
 def compiled(loop, arch="mlp", loss_fn=cross_entropy, batch_size=8):
     return training.compile_epoch(
-        training.make_train_step(models.create(arch, NUM_CLASSES), loss_fn, training.sgd(0.1), prepare),
+        training.make_train_step(models.create(arch, NUM_CLASSES), loss_fn, training.sgd(0.1), prepare, augment),
         initial(arch),
         jax.random.key(1),
         jnp.asarray(IMAGES),

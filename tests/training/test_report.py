@@ -124,7 +124,7 @@ def test_compiled_report_covers_every_example_once_in_order():
     model = Pixels()
     state = training.TrainState(np.int32(0), {"scale": np.float32(2.0)}, {}, (), np.int32(-1))
     batches = training.make_eval_batches(images, labels, 16)
-    evaluate = compile_report(model, lambda key, images: images.astype(np.float32), state, batches[0])
+    evaluate = compile_report(model, lambda images: images.astype(np.float32), state, batches[0])
     report = evaluate(state, batches)
     np.testing.assert_array_equal(report.logits, 2.0 * images.reshape(50, 6))
     np.testing.assert_array_equal(report.labels, labels)
