@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import edl_jax
-from edl_jax import cli, design_mixture, downstream, losses, pretrain
+from edl_jax import cli, design_mixture, downstream, evaluate, losses, pretrain
 from edl_jax.study import ablate, summary
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +35,7 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
         accepted.append((args, kwargs))
         raise KeyboardInterrupt  # stop before the work
 
-    for module in (ablate, design_mixture, downstream, losses, pretrain):
+    for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
         monkeypatch.setattr(module, "run", accept)
     for module, name in ((summary, "read"), (prepare, "prepare")):
         monkeypatch.setattr(module, name, accept)
