@@ -1,5 +1,6 @@
 """A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,8 @@ def run(
     name = dataset or config.dataset
     out = path / "evaluation" / f"{name}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
-    task = prepare_task(config, data_dir, cache_dir)
+    # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
+    task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
     chosen = task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir)
     _check_fits(config, task.dataset, chosen)
     stored = read_checkpoint(path, jax.jit(lambda key: initial_state(key, config, task))(jax.random.key(config.seed)))

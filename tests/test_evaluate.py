@@ -63,6 +63,13 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(run, caplog):
     assert steps[-1].is_dir()  # nothing was removed
 
 
+def test_the_artifact_of_the_loss_may_be_gone(trained, run):
+    record = json.loads((run / "config.json").read_text())
+    record["config"] |= {"loss": "gone/loss.safetensors", "label_noise": 0.4}
+    (run / "config.json").write_text(json.dumps(record))
+    assert evaluate.run(run)["accuracy"] == pytest.approx(trained[1]["test_accuracy"])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -17,20 +17,21 @@ def is_known(x: Any) -> bool:
 def check_values(logits: Any, labels: Any, axis: int, where: Any, class_weights: Any) -> None:
     """Raise ValueError, as `Loss` says, for values that a program jitted as a whole could no longer see."""
     check_labels(logits, labels, axis, where)
-    if class_weights is not None and np.ndim(logits) > 0:
+    if class_weights is not None and _has_axis(logits, axis):
         check_class_weights(class_weights, np.shape(logits)[axis])
 
 
 def check_labels(logits: Any, labels: Any, axis: int, where: Any) -> None:
     """Raise ValueError when labels are no classes of `logits`, or no probabilities.
 
-    Labels of the wrong shape or dtype pass: `targets` names those. So do the examples that `where` leaves out.
+    Labels of the wrong shape or dtype and an `axis` that is none pass: `targets` names those. So do the examples that
+    `where` leaves out.
     """
     if not is_known(labels) or not (where is None or is_known(where)):
         return
-    shape = list(np.shape(logits))
-    if not shape:
+    if not _has_axis(logits, axis):
         return
+    shape = list(np.shape(logits))
     num_classes = shape.pop(axis)
     labels = np.asarray(labels)
     soft = labels.ndim == len(shape) + 1
@@ -99,6 +100,10 @@ def _counts(where: Any, batch: tuple[int, ...], axis: int) -> np.ndarray:
         return np.broadcast_to(mask, batch)
     except ValueError:
         return np.zeros(batch, bool)
+
+
+def _has_axis(logits: Any, axis: int) -> bool:
+    return -np.ndim(logits) <= axis < np.ndim(logits)
 
 
 def _first(wrong: np.ndarray) -> tuple[int, ...]:

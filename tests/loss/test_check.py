@@ -54,6 +54,13 @@ def test_labels_on_another_axis_and_in_batches(batch):
         loss.cross_entropy(logits, y, axis=1)
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "edl"])
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_that_is_none(batch, name, axis):
+    with pytest.raises(ValueError, match=f"axis {axis} is out of bounds for array of dimension 2"):
+        loss.get(name)(*batch, axis=axis, class_weights=np.ones(5))
+
+
 def test_a_bad_hyper_parameter_is_reported_by_get():
     with pytest.raises(UserError, match="focal: gamma is -1, expected a finite number of at least 0"):
         loss.get("focal", gamma=-1)
