@@ -6,6 +6,7 @@ from edl_jax.training.loop import (
     choose_loop,
     compile_epoch,
     compile_evaluate,
+    compile_program,
     make_eval_batches,
 )
 from edl_jax.training.metrics import EvalSums, TrainSums
@@ -24,6 +25,7 @@ __all__ = [
     "choose_loop",
     "compile_epoch",
     "compile_evaluate",
+    "compile_program",
     "compile_report",
     "count_params",
     "create_state",

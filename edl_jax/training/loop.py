@@ -9,8 +9,7 @@ two drivers of the same step with the same numbers:
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +41,20 @@ class TrainEpoch(Protocol):
 
     def __call__(self, state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
         """Train for epoch number `epoch`, counted from 0."""
+        ...
+
+
+class EpochProgram(Protocol):
+    """An epoch compiled for shapes: what one training needs of its seed and its data is passed in."""
+
+    def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
+        """Return the epochs of one training.
+
+        Args:
+          key: PRNG key of the whole training, the same for every epoch.
+          images: uint8 [N, H, W, C] on the device.
+          labels: int32 [N] on the device.
+        """
         ...
 
 
@@ -86,14 +99,26 @@ def compile_epoch(
     batch_size: int,
     loop: str,
 ) -> TrainEpoch:
-    """Compile a training epoch over all examples; nothing is run yet.
+    """Compile a training epoch over all examples, as `compile_program`, for one key and one data set."""
+    return compile_program(train_step, state, images, labels, batch_size=batch_size, loop=loop)(key, images, labels)
+
+
+def compile_program(
+    train_step: TrainStep,
+    state: TrainState,
+    images: jax.Array | jax.ShapeDtypeStruct,
+    labels: jax.Array | jax.ShapeDtypeStruct,
+    *,
+    batch_size: int,
+    loop: str,
+) -> EpochProgram:
+    """Compile a training epoch over all examples, for any data of these shapes; nothing is run yet.
 
     Args:
       train_step: from `make_train_step`.
-      state: initial or restored state, with `state.step` a multiple of the steps of an epoch.
-      key: PRNG key of the whole training, the same for every epoch.
-      images: uint8 [N, H, W, C] on the device.
-      labels: int32 [N] on the device.
+      state: initial or restored state, or its shapes.
+      images: uint8 [N, H, W, C], or its shape.
+      labels: int32 [N], or its shape.
       batch_size: examples of a step, at most N; the last incomplete batch of an epoch is dropped.
       loop: `scan` or `steps`.
 
@@ -105,21 +130,14 @@ def compile_epoch(
         1 <= batch_size <= num_examples,
         f"batch_size is {batch_size}, expected between 1 and the {num_examples} training examples",
     )
-    order_key, step_key = jax.random.split(key)
+    key = jax.eval_shape(lambda: jax.random.key(0))
     build = _compile_scan if loop == "scan" else _compile_steps
-    return build(train_step, state, order_key, step_key, images, labels, batch_size)
+    return build(train_step, state, key, images, labels, batch_size)
 
 
-def _compile_scan(
-    train_step: TrainStep,
-    state: TrainState,
-    order_key: jax.Array,
-    step_key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    batch_size: int,
-) -> TrainEpoch:
-    @partial(jax.jit, donate_argnums=0)
+def make_scan(train_step: TrainStep, batch_size: int) -> Callable[..., tuple[TrainState, TrainSums]]:
+    """Return the pure epoch of the `scan` driver: (state, epoch, order_key, step_key, images, labels)."""
+
     def train_epoch(
         state: TrainState,
         epoch: jax.Array,
@@ -134,33 +152,30 @@ def _compile_scan(
         order = epoch_order(order_key, epoch, images.shape[0], batch_size)
         return jax.lax.scan(body, (state, jax.tree.map(jnp.asarray, TrainSums.zeros())), order)[0]
 
-    constant = (order_key, step_key, images, labels)
-    compiled = train_epoch.lower(state, np.int32(0), *constant).compile()
-
-    def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
-        del watch  # a scan cannot be watched
-        return compiled(state, np.int32(epoch), *constant)
-
-    return run
+    return train_epoch
 
 
-def _compile_steps(
-    train_step: TrainStep,
-    state: TrainState,
-    order_key: jax.Array,
-    step_key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    batch_size: int,
-) -> TrainEpoch:
-    num_examples = images.shape[0]
-    steps = num_examples // batch_size
+def _compile_scan(
+    train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
+) -> EpochProgram:
+    train_epoch = jax.jit(make_scan(train_step, batch_size), donate_argnums=0)
+    compiled = train_epoch.lower(state, np.int32(0), key, key, images, labels).compile()
 
-    @jax.jit
-    def draw_order(key: jax.Array, epoch: jax.Array) -> jax.Array:
-        return epoch_order(key, epoch, num_examples, batch_size)
+    def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
+        order_key, step_key = jax.random.split(key)
 
-    @partial(jax.jit, donate_argnums=(0, 1))
+        def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
+            del watch  # a scan cannot be watched
+            return compiled(state, np.int32(epoch), order_key, step_key, images, labels)
+
+        return run
+
+    return bind
+
+
+def make_batch_step(train_step: TrainStep, steps: int) -> Callable[..., tuple[TrainState, TrainSums]]:
+    """Return the pure step of the `steps` driver: (state, sums, order, key, images, labels)."""
+
     def train_batch(
         state: TrainState,
         sums: TrainSums,
@@ -172,23 +187,42 @@ def _compile_steps(
         rows = order[state.step % steps]
         return train_step(state, sums, key, _take(images, rows), _take(labels, rows))
 
-    compiled_order = draw_order.lower(order_key, np.int32(0)).compile()
+    return train_batch
+
+
+def _compile_steps(
+    train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
+) -> EpochProgram:
+    num_examples = images.shape[0]
+    steps = num_examples // batch_size
+
+    @jax.jit
+    def draw_order(key: jax.Array, epoch: jax.Array) -> jax.Array:
+        return epoch_order(key, epoch, num_examples, batch_size)
+
+    compiled_order = draw_order.lower(key, np.int32(0)).compile()
     order_shape = jax.ShapeDtypeStruct((steps, batch_size), jnp.int32)
-    compiled = train_batch.lower(state, TrainSums.zeros(), order_shape, step_key, images, labels).compile()
+    train_batch = jax.jit(make_batch_step(train_step, steps), donate_argnums=(0, 1))
+    compiled = train_batch.lower(state, TrainSums.zeros(), order_shape, key, images, labels).compile()
 
-    def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
-        order = compiled_order(order_key, np.int32(epoch))
-        sums = TrainSums.zeros()
-        for done in range(1, steps + 1):
-            state, sums = compiled(state, sums, order, step_key, images, labels)
-            if done % _CHECK_EVERY == 0 if watch is None else watch.due(done):
-                if int(state.bad_step) >= 0:  # waits for the device
-                    break
-                if watch is not None:
-                    watch.report(done)
-        return state, sums
+    def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
+        order_key, step_key = jax.random.split(key)
 
-    return run
+        def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
+            order = compiled_order(order_key, np.int32(epoch))
+            sums = TrainSums.zeros()
+            for done in range(1, steps + 1):
+                state, sums = compiled(state, sums, order, step_key, images, labels)
+                if done % _CHECK_EVERY == 0 if watch is None else watch.due(done):
+                    if int(state.bad_step) >= 0:  # waits for the device
+                        break
+                    if watch is not None:
+                        watch.report(done)
+            return state, sums
+
+        return run
+
+    return bind
 
 
 def make_eval_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> list[EvalBatch]:

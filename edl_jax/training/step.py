@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from edl_jax.training.averaging import ema_update
 from edl_jax.training.metrics import EvalSums, TrainSums
-from edl_jax.training.state import TrainState
+from edl_jax.training.state import AveragedState, TrainState
 
 # (logits [N, C], labels [N]) -> loss of each example [N]
 LossFn = Callable[..., jax.Array]
@@ -28,11 +29,14 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     prepare: Prepare,
     augment: AugmentFn | None = None,
+    *,
+    ema: float = 0.0,
 ) -> TrainStep:
     """Return `train_step(state, sums, key, images, labels) -> (state, sums)`.
 
     `images` is uint8 [N, H, W, C], `labels` int32 [N]. The randomness of a step depends on `key` and
-    `state.step` alone, so that a resumed run repeats it exactly.
+    `state.step` alone, so that a resumed run repeats it exactly. `ema` is the decay of an
+    `AveragedState`'s average.
     """
 
     def train_step(
@@ -57,8 +61,11 @@ def make_train_step(
         # Decided on the device: the host learns of it when it next fetches bad_step.
         good = jnp.isfinite(loss) & _all_finite(params)
         bad_step = jnp.where((state.bad_step < 0) & ~good, state.step, state.bad_step)
-        updated_state = TrainState(state.step + 1, params, batch_stats, opt_state, bad_step)
         kept_state = dataclasses.replace(state, step=state.step + 1, bad_step=bad_step)
+        updated_state = dataclasses.replace(kept_state, params=params, batch_stats=batch_stats, opt_state=opt_state)
+        if isinstance(updated_state, AveragedState):
+            average = ema_update(updated_state.average, updated_state.variables, ema, state.step)
+            updated_state = dataclasses.replace(updated_state, average=average)
         return _select(bad_step < 0, updated_state, kept_state), sums.add(losses, logits, labels)
 
     return train_step

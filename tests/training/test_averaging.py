@@ -1,8 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from edl_jax import models, training
 from edl_jax.training.averaging import ema_debias, ema_init, ema_update
 
 VALUES = np.random.default_rng(0).normal(size=(12, 2, 3))
@@ -65,3 +69,47 @@ def test_average_outlives_a_donated_original():
     average = ema_init(params)
     params["w"].delete()
     np.testing.assert_array_equal(average["w"], np.ones(3))
+
+
+def prepare(images):
+    return images.astype(jnp.float32) / 255.0
+
+
+def image_batches(count):
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 255, (count, 8, 6, 6, 3), dtype=np.uint8), rng.integers(0, 4, (count, 8), dtype=np.int32)
+
+
+@pytest.mark.parametrize("arch", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
+def test_steps_average_parameters_and_statistics_until_a_bad_one(arch):
+    model, optimizer = models.create(arch, 4), training.sgd(0.1)
+    cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+
+    def loss_fn(logits, labels):
+        return jnp.where(labels[0] < 0, jnp.nan, cross_entropy(logits, jnp.abs(labels)))
+
+    step = jax.jit(training.make_train_step(model, loss_fn, optimizer, prepare, ema=0.3))
+    create = functools.partial(training.create_state, jax.random.key(0), model, (6, 6, 3), optimizer)
+    state = jax.jit(functools.partial(create, average=True))()
+    images, labels = image_batches(6)
+    labels[4] = -1  # the fifth step is bad
+    expected = jax.device_get(state.variables)
+    for number in range(6):
+        state, _ = step(state, training.TrainSums.zeros(), jax.random.key(1), images[number], labels[number])
+        if number < 4:
+            rate = min(0.3, (1 + number) / (10 + number))
+            new = jax.device_get(state.variables)
+            expected = jax.tree.map(lambda old, now, d=rate: d * old + (1 - d) * now, expected, new)
+    assert int(state.bad_step) == 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.average, expected)
+    jax.tree.map(np.testing.assert_array_equal, state.averaged.variables, state.average)
+    assert not np.array_equal(jax.tree.leaves(state.params)[0], jax.tree.leaves(state.average["params"])[0])
+
+
+def test_a_state_without_an_average_holds_nothing_of_it_and_is_evaluated_as_it_is():
+    create = functools.partial(
+        training.create_state, jax.random.key(0), models.create("mlp", 4), (6, 6, 3), training.sgd(0.1)
+    )
+    plain, averaged = create(), create(average=True)
+    assert len(jax.tree.leaves(plain)) + len(jax.tree.leaves(plain.variables)) == len(jax.tree.leaves(averaged))
+    assert plain.averaged is plain
