@@ -57,6 +57,12 @@ class DownstreamConfig:
     """Training images of the most frequent class over those of the rarest (1: as stored)."""
     imbalance_kind: str = "long_tailed"
     """Shape of the imbalance: long_tailed or step."""
+    val_size: int = 0
+    """Training images held out, with labels as noisy as the others, to choose the best epoch by (0: none)."""
+    ema: float = 0.0
+    """Decay of a running average of the weights, which is evaluated in their place (0: none), such as 0.999."""
+    target_accuracy: float | None = None
+    """Accuracy in (0, 1] whose first epoch and training seconds are reported (None: none)."""
     seed: int = 0
     """Seed of everything random."""
     precision: str = "auto"
@@ -88,7 +94,7 @@ class DownstreamConfig:
         ):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0), ("val_size", 0)):
             value = getattr(self, name)
             require(least <= value < 2**31, f"{name} is {value}, expected at least {least}")
         if self.train_size is not None:
@@ -98,6 +104,9 @@ class DownstreamConfig:
             )
         require(0.0 <= self.label_noise < 1.0, f"label_noise is {self.label_noise}, expected at least 0 and below 1")
         require(1.0 <= self.imbalance < math.inf, f"imbalance is {self.imbalance}, expected a number of at least 1")
+        require(0.0 <= self.ema < 1.0, f"ema is {self.ema}, expected at least 0 and below 1")
+        target = self.target_accuracy
+        require(target is None or 0.0 < target <= 1.0, f"target_accuracy is {target}, expected above 0 and at most 1")
         chosen = self.numbers
         require(0.0 < chosen.lr < math.inf, f"lr is {chosen.lr}, expected a positive number")
         require(0.0 <= chosen.momentum < 1.0, f"momentum is {chosen.momentum}, expected at least 0 and below 1")

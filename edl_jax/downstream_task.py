@@ -24,6 +24,8 @@ class Task:
       images: `[N, H, W, C]` uint8, the training images in use.
       labels: `[N]` int32, as trained on.
       true_labels: `[N]` int32, before label noise.
+      val_images: `[V, H, W, C]` uint8, held out of training; V is 0 where there is no validation.
+      val_labels: `[V]` int32, with the same noise as the labels of training.
       model: network.
       loss_fn: loss.
       augment: augmentation inside the training step, or None.
@@ -37,6 +39,8 @@ class Task:
     images: np.ndarray
     labels: np.ndarray
     true_labels: np.ndarray
+    val_images: np.ndarray
+    val_labels: np.ndarray
     model: nn.Module
     loss_fn: LossFn
     augment: AugmentFn | None
@@ -50,30 +54,20 @@ def prepare_task(
     config: DownstreamConfig,
     data_dir: str | os.PathLike[str] | None,
     cache_dir: str | os.PathLike[str] | None,
+    dataset: data.Dataset | None = None,
 ) -> Task:
-    """Check what can be checked without training, and load the data."""
+    """Check what can be checked without training, and load the data, or take `dataset`, which is loaded."""
     loss_fn = loss.get(config.loss)
-    dataset = data.load(config.dataset, data_dir, cache_dir)
+    if dataset is None:
+        dataset = data.load(config.dataset, data_dir, cache_dir)
     num_classes = dataset.num_classes
     try:
         logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
         jax.eval_shape(loss_fn, logits, jax.ShapeDtypeStruct((2,), jnp.int32))
     except ValueError as error:
         raise UserError(f"loss {config.loss} does not fit {config.dataset}: {error}") from error
-    images, true_labels = training.train_subset(dataset, config.train_size, config.seed)
-    images, true_labels = _imbalanced(config, images, true_labels, num_classes)
-    labels, _ = data.add_label_noise(
-        true_labels,
-        config.label_noise_kind,
-        config.label_noise,
-        dataset=config.dataset,
-        num_classes=num_classes,
-        seed=config.seed,
-    )
-    require(
-        config.batch_size <= len(images),
-        f"batch_size is {config.batch_size}, expected at most the {len(images)} training images of {config.dataset}",
-    )
+    examples = _draw_examples(config, dataset)
+    images = examples["images"]
     platform = jax.default_backend()
     precision = config.precision
     if precision == "auto":
@@ -84,9 +78,7 @@ def prepare_task(
     steps = len(images) // config.batch_size
     return Task(
         dataset=dataset,
-        images=images,
-        labels=labels,
-        true_labels=true_labels,
+        **examples,
         model=model,
         loss_fn=loss_fn,
         augment=training.make_augment(dataset, config.augment),
@@ -97,6 +89,46 @@ def prepare_task(
         ),
         steps=steps,
     )
+
+
+def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """Return what the seed draws: images and labels to train on and to validate on, by their names in `Task`.
+
+    In this order: a subset of train_size + val_size images, class imbalance, label noise, and then the validation part
+    with the share of each label as given. So validation images come out of what is at hand, and are mistaken as often
+    as those of training: what a person has who knows no true label (Zhang and Sabuncu 2018, 1805.07836).
+    """
+    size, val_size, num_classes = config.train_size, config.val_size, dataset.num_classes
+    if size is not None and val_size:
+        have = len(dataset.train_images)
+        require(
+            size + val_size <= have,
+            f"train_size and val_size are {size} and {val_size}, expected at most {have} in all ({dataset.name} has no "
+            "more)",
+        )
+        size += val_size
+    images, true_labels = training.train_subset(dataset, size, config.seed)
+    images, true_labels = _imbalanced(config, images, true_labels, num_classes)
+    labels, _ = data.add_label_noise(
+        true_labels,
+        config.label_noise_kind,
+        config.label_noise,
+        dataset=config.dataset,
+        num_classes=num_classes,
+        seed=config.seed,
+    )
+    require(
+        config.batch_size + val_size <= len(images),
+        f"batch_size is {config.batch_size}, expected at most the {len(images)} training images of {config.dataset}"
+        + (f" less val_size ({val_size})" if val_size else ""),
+    )
+    examples = {"images": images, "labels": labels, "true_labels": true_labels}
+    if not val_size:
+        return {**examples, "val_images": images[:0], "val_labels": labels[:0]}
+    held_out = np.zeros(len(images), bool)
+    held_out[training.stratified_indices(labels, val_size, num_classes=num_classes, seed=config.seed)] = True
+    kept = {name: values[~held_out] for name, values in examples.items()}
+    return {**kept, "val_images": images[held_out], "val_labels": labels[held_out]}
 
 
 def _imbalanced(
@@ -123,4 +155,6 @@ def make_optimizer(config: DownstreamConfig, task: Task) -> optax.GradientTransf
 
 def initial_state(key: jax.Array, config: DownstreamConfig, task: Task) -> training.TrainState:
     """Return the state before the first step."""
-    return training.create_state(key, task.model, task.images.shape[1:], make_optimizer(config, task))
+    return training.create_state(
+        key, task.model, task.images.shape[1:], make_optimizer(config, task), average=config.ema > 0.0
+    )

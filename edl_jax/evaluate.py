@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,8 @@ def run(
 
     Returns:
       The metrics of `training.Report.metrics`, `epoch`, `dataset`, with temperature also `temperature` and `scaled`,
-      and `report`, the path of RUN/evaluation/DATASET.json. Three figures lie beside it.
+      and `report`, the path of RUN/evaluation/DATASET.json, a slash in the name being a dash. Three figures lie
+      beside it.
 
     Raises:
       UserError: no downstream run or checkpoint at `path`, a data set whose images or classes the network does not
@@ -55,7 +55,7 @@ def run(
     path = Path(path).expanduser().absolute()
     config = _config(path)
     name = dataset or config.dataset
-    out = path / "evaluation" / f"{name}.json"
+    out = path / "evaluation" / f"{name.replace('/', '-')}.json"  # a data set of TFDS may be named set/variant
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
     task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
@@ -68,11 +68,19 @@ def run(
     # The network reads images normalised as in its training.
     prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, min(_BATCH, len(chosen.test_images)))
-    report = training.compile_report(task.model, prepare, state, batches[0])(state, batches)
+    report = training.compile_report(task.model, prepare, state, batches[0])(state.averaged, batches)
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
-    _draw(out.parent, chosen, config.loss, report, read_metrics(path))
+    downstream_figures.draw(
+        out.parent,
+        report.sums,
+        read_metrics(path),
+        loss=Path(config.loss).stem,
+        names=chosen.label_names,
+        title=f"{Path(config.loss).stem} on {name}",
+        prefix=f"{out.stem}-",
+    )
     write_json(out, result)
     return {**result, "report": str(out)}
 
@@ -115,17 +123,3 @@ def _scaled(report: Report) -> dict[str, Any]:
     metrics = make_report(logits, report.labels).metrics()
     scaled = {name: metrics[name] for name in ("accuracy", "nll", "brier", "ece", "ece_equal_mass")}
     return {"temperature": temperature, "scaled": scaled}
-
-
-def _draw(folder: Path, dataset: data.Dataset, loss: str, report: Report, rows: Sequence[Mapping[str, Any]]) -> None:
-    evals, title = report.sums.evals, f"{Path(loss).stem} on {dataset.name}"
-    bins = (np.asarray(x) for x in (evals.bin_count, evals.bin_correct, evals.bin_confidence))
-    downstream_figures.reliability(folder / f"{dataset.name}-reliability.png", *bins, title=title)
-    downstream_figures.confusion_matrix(
-        folder / f"{dataset.name}-confusion.png",
-        np.asarray(report.sums.confusion),
-        names=dataset.label_names,
-        title=title,
-    )
-    if rows:
-        downstream_figures.training_curves(folder / f"{dataset.name}-curves.png", rows, loss=Path(loss).stem)

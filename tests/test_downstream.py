@@ -8,34 +8,18 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from downstream_cases import SMALL, changed, numbers, rows_of, run
 
 from edl_jax import config as presets, data, downstream, downstream_task, loss
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.errors import DivergedError, UserError
-
-SMALL = DownstreamConfig(
-    arch="mlp", dataset="digits", loss="cross_entropy", epochs=4, warmup_epochs=1.0, train_size=256, batch_size=32
-)
-TIMINGS = {"seconds", "images_per_second", "compile_seconds", "wall_seconds"}
-
-
-def changed(**changes):
-    return presets.override(SMALL, changes)
-
-
-def rows_of(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def numbers(record):
-    return {key: value for key, value in record.items() if key not in TIMINGS}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An uninterrupted run: its directory and result."""
     directory = tmp_path_factory.mktemp("downstream") / "run"
-    result = downstream.run(SMALL, out=directory)
+    result = run(SMALL, out=directory)
     return directory, result
 
 
@@ -55,6 +39,7 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
         "test_ece",
         "lr",
         "images_per_second",
+        "train_seconds",
         "seconds",
     }
     assert rows[-1]["step"] == 32
@@ -76,7 +61,7 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
 @pytest.mark.parametrize("loop", ["steps", "scan"])
 def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, compilations, arch, loop):
     with compilations() as counts:
-        downstream.run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
+        run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
     assert f"{arch} on digits with cross_entropy (cpu): 3 epochs take " in err  # though this is no terminal
@@ -108,15 +93,15 @@ def test_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monk
 
     monkeypatch.setattr(downstream.Run, method, die_after)
     with pytest.raises(Killed):
-        downstream.run(config, out=directory)
+        run(config, out=directory)
     assert not (directory / "result.json").exists()
     monkeypatch.undo()
-    resumed = downstream.run(config, out=directory, resume=True)
+    resumed = run(config, out=directory, resume=True)
     if loop == "steps":
         uninterrupted_directory, uninterrupted = finished
     else:
         uninterrupted_directory = tmp_path / "uninterrupted"
-        uninterrupted = downstream.run(config, out=uninterrupted_directory)
+        uninterrupted = run(config, out=uninterrupted_directory)
     assert numbers(resumed) == numbers(uninterrupted)
     assert [numbers(row) for row in rows_of(directory)] == [numbers(row) for row in rows_of(uninterrupted_directory)]
 
@@ -132,14 +117,14 @@ def test_resume_survives_a_cut_line_and_an_unreadable_checkpoint(tmp_path, monke
 
     monkeypatch.setattr(downstream.Run, "save", die_after)
     with pytest.raises(Killed):
-        downstream.run(SMALL, out=directory)
+        run(SMALL, out=directory)
     monkeypatch.undo()
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 4, "test_acc')
     for path in (directory / "checkpoints" / "3").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    resumed = downstream.run(SMALL, out=directory, resume=True)
+    resumed = run(SMALL, out=directory, resume=True)
     assert numbers(resumed) == numbers(finished[1])
     assert [row["epoch"] for row in rows_of(directory)] == [1, 2, 3, 4]
 
@@ -147,16 +132,16 @@ def test_resume_survives_a_cut_line_and_an_unreadable_checkpoint(tmp_path, monke
 def test_resuming_a_finished_run_returns_its_result(finished):
     directory, result = finished
     before = (directory / "metrics.jsonl").read_text()
-    assert downstream.run(SMALL, out=directory, resume=True) == result
+    assert run(SMALL, out=directory, resume=True) == result
     assert (directory / "metrics.jsonl").read_text() == before
 
 
 def test_existing_directory_and_other_config_are_refused(finished):
     directory, result = finished
     with pytest.raises(UserError, match="exists: give --resume"):
-        downstream.run(SMALL, out=directory)
+        run(SMALL, out=directory)
     with pytest.raises(UserError, match=r"another config \(config.lr: None -> 0.2\)"):
-        downstream.run(changed(lr=0.2), out=directory, resume=True)
+        run(changed(lr=0.2), out=directory, resume=True)
     assert json.loads((directory / "result.json").read_text()) == result
 
 
@@ -164,7 +149,7 @@ SCRIPT = """
 import sys
 from edl_jax import config, downstream, downstream_task
 settings = config.override(downstream.DownstreamConfig(), {settings!r})
-downstream.run(settings, out={out!r}, resume={resume})
+downstream.run(settings, figures=False, out={out!r}, resume={resume})
 """
 
 
@@ -172,7 +157,7 @@ downstream.run(settings, out={out!r}, resume={resume})
 def test_kill_9_at_any_moment_then_resume_equals_an_uninterrupted_run(tmp_path):
     settings = {**presets.to_dict(SMALL), "epochs": 60, "train_size": None}
     config = presets.override(DownstreamConfig(), settings)
-    uninterrupted = downstream.run(config, out=tmp_path / "uninterrupted")
+    uninterrupted = run(config, out=tmp_path / "uninterrupted")
     environment = {**os.environ, "PYTHONPATH": str(Path(downstream.__file__).parent.parent), "JAX_PLATFORMS": "cpu"}
 
     def start(resume):
@@ -193,7 +178,7 @@ def test_kill_9_at_any_moment_then_resume_equals_an_uninterrupted_run(tmp_path):
         process.wait()
     assert kills == 3, "the runs were too short to be killed"
     assert not (tmp_path / "killed" / "result.json").exists()
-    resumed = downstream.run(config, out=tmp_path / "killed", resume=True)
+    resumed = run(config, out=tmp_path / "killed", resume=True)
     assert numbers(resumed) == numbers(uninterrupted)
     ours, theirs = rows_of(tmp_path / "killed"), rows_of(tmp_path / "uninterrupted")
     assert [numbers(row) for row in ours] == [numbers(row) for row in theirs]
@@ -211,7 +196,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     directory = tmp_path / "run"
     config = changed(loop=loop, epochs=8)
     with pytest.raises(DivergedError) as caught:
-        downstream.run(config, out=directory)
+        run(config, out=directory)
     message = str(caught.value)
     assert caught.value.exit_code == 3
     assert "\n" not in message
@@ -227,7 +212,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     assert not (directory / "result.json").exists()
     # The kept checkpoint is usable: with a loss that behaves, the run goes on from there.
     monkeypatch.undo()
-    assert downstream.run(config, out=directory, resume=True)["test_accuracy"] > 0.7
+    assert run(config, out=directory, resume=True)["test_accuracy"] > 0.7
     assert [row["epoch"] for row in rows_of(directory)] == list(range(1, 9))
 
 
@@ -236,7 +221,7 @@ def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
     with pytest.raises(
         DivergedError, match=r"at step 0 \(epoch 1, lr 0\): the last good checkpoint is that of epoch 0"
     ):
-        downstream.run(SMALL, out=tmp_path / "run")
+        run(SMALL, out=tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
 
 
@@ -277,7 +262,7 @@ def test_bad_settings_are_refused_at_construction(changes, message):
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        downstream.run(changed(**changes), data_dir=tmp_path / "data", out=tmp_path / "run")
+        run(changed(**changes), data_dir=tmp_path / "data", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -287,12 +272,12 @@ def test_loss_of_another_number_of_classes_is_refused_in_a_line(tmp_path, monkey
 
     monkeypatch.setattr(downstream_task.loss, "get", lambda name: refuse)
     with pytest.raises(UserError, match="does not fit digits: this loss was learned for 100 classes"):
-        downstream.run(SMALL, out=tmp_path / "run")
+        run(SMALL, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_seeds_differ(tmp_path, finished):
-    other = downstream.run(changed(seed=1), out=tmp_path / "other")
+    other = run(changed(seed=1), out=tmp_path / "other")
     assert other["test_nll"] != finished[1]["test_nll"]
 
 
@@ -312,13 +297,13 @@ def test_default_preset_is_the_papers():
 
 def test_digits_preset_reaches_its_accuracy(tmp_path):
     settings = presets.load_preset("downstream", "digits", DownstreamConfig())
-    result = downstream.run(presets.override(settings, {"loss": "cross_entropy"}), out=tmp_path / "run")
+    result = run(presets.override(settings, {"loss": "cross_entropy"}), out=tmp_path / "run")
     assert result["test_accuracy"] > 0.96
 
 
 @pytest.mark.slow
 def test_bfloat16_trains_as_well(tmp_path):
-    result = downstream.run(changed(precision="bfloat16", epochs=10, train_size=1024), out=tmp_path / "run")
+    result = run(changed(precision="bfloat16", epochs=10, train_size=1024), out=tmp_path / "run")
     assert result["precision"] == "bfloat16"
     assert result["test_accuracy"] > 0.85
 
@@ -342,5 +327,5 @@ def test_resnet8_learns_real_cifar10(tmp_path):
         batch_size=64,
         augment=data.published_config([]),
     )
-    result = downstream.run(config, data_dir=tfds_directory(), cache_dir=tmp_path / "cache", out=tmp_path / "run")
+    result = run(config, data_dir=tfds_directory(), cache_dir=tmp_path / "cache", out=tmp_path / "run")
     assert result["test_accuracy"] > 0.25

@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from downstream_cases import run
 
-from edl_jax import cli, data, downstream, downstream_task
+from edl_jax import cli, data, downstream_task
 from edl_jax.config import load_preset
 from edl_jax.downstream import DownstreamConfig
 
@@ -18,7 +19,7 @@ def debug():
 
 def test_a_noisy_run_reports_both_accuracies(debug, tmp_path):
     config = dataclasses.replace(debug, label_noise=0.4, epochs=6)
-    result = downstream.run(config, out=tmp_path / "run")
+    result = run(config, out=tmp_path / "run")
     assert result["wrong_labels"] == pytest.approx(0.4, abs=0.01)  # each class is rounded
     # Of the labels as given at most 60 % can be right where the true ones are learned.
     assert result["train_accuracy"] < result["train_accuracy_true_labels"] - 0.1
@@ -52,9 +53,9 @@ def test_an_imbalanced_set_falls_from_class_to_class(debug):
 
 def test_mixed_labels_reach_the_loss_and_the_accuracy_counts_true_ones(debug, tmp_path):
     config = dataclasses.replace(debug, augment=data.AugmentConfig(mixup=1.0), loss="edl", epochs=6)
-    mixed = downstream.run(config, out=tmp_path / "mixed")
+    mixed = run(config, out=tmp_path / "mixed")
     assert mixed["test_accuracy"] > 0.6
-    plain = downstream.run(dataclasses.replace(config, augment=data.AugmentConfig()), out=tmp_path / "plain")
+    plain = run(dataclasses.replace(config, augment=data.AugmentConfig()), out=tmp_path / "plain")
     rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("mixed", "plain")]
     # Mixed images fit no single class: the training loss stays higher.
     assert rows[0]["train_loss"] > rows[1]["train_loss"] + 0.2

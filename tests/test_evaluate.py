@@ -5,9 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from downstream_cases import run as train
 from matplotlib.image import imread
 
-from edl_jax import cli, data, downstream, evaluate
+from edl_jax import cli, data, evaluate
 from edl_jax.config import load_preset
 from edl_jax.downstream import DownstreamConfig
 
@@ -15,7 +16,7 @@ from edl_jax.downstream import DownstreamConfig
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluate") / "run"
-    return path, downstream.run(load_preset("downstream", "debug", DownstreamConfig()), out=path)
+    return path, train(load_preset("downstream", "debug", DownstreamConfig()), out=path)
 
 
 @pytest.fixture

@@ -6,15 +6,45 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edl_jax.drawing import BLACK, BLUE, GREY, ORANGE, SMALL, dress, new_figure, write
+from edl_jax.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, SMALL, dress, new_figure, write
 from edl_jax.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from edl_jax.training.report import ReportSums
+
 _WRITTEN = 12  # classes up to which every cell of a confusion matrix is written
 _TICKS = 20  # most ticks of a confusion matrix
 _POINTS = 30  # epochs up to which each is a marked point
+
+
+def draw(
+    folder: Path,
+    sums: "ReportSums",
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    loss: str,
+    names: Sequence[str],
+    title: str,
+    prefix: str = "",
+) -> None:
+    """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.png`.
+
+    Args:
+      folder: is made.
+      sums: fetched sums of a full evaluation.
+      rows: lines of metrics.jsonl.
+      loss: name of the loss that was trained with.
+      names: [C] names of the classes.
+      title: of the figures of one evaluation.
+      prefix: of the file names.
+    """
+    bins = (np.asarray(x) for x in (sums.evals.bin_count, sums.evals.bin_correct, sums.evals.bin_confidence))
+    reliability(folder / f"{prefix}reliability.png", *bins, title=title)
+    confusion_matrix(folder / f"{prefix}confusion.png", np.asarray(sums.confusion), names=names, title=title)
+    if rows:
+        training_curves(folder / f"{prefix}curves.png", rows, loss=loss)
 
 
 def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> None:
@@ -23,14 +53,14 @@ def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str 
 
 
 def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> "Figure":
-    """Draw accuracy (train and test), training loss and test NLL against epochs.
+    """Draw accuracy, training loss and NLL against epochs: of training, of the test set, of any validation part.
 
     The training loss has its own panel, for a learned loss has neither the scale nor the zero of the NLL. Training
     accuracy is that of training mode on augmented images, as the epoch saw them.
 
     Args:
-      rows: lines of metrics.jsonl: `epoch`, `train_accuracy`, `test_accuracy`, `train_loss`, `test_nll`; a value that
-        is absent, None or not finite leaves a gap.
+      rows: lines of metrics.jsonl: `epoch`, `train_accuracy`, `test_accuracy`, `train_loss`, `test_nll`, and perhaps
+        `val_accuracy` and `val_nll`; a value that is absent, None or not finite leaves a gap.
       loss: name of the loss that was trained with.
 
     Raises:
@@ -40,10 +70,12 @@ def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "th
     epochs = _column(rows, "epoch")
     figure = new_figure(11.0, 3.4)
     accuracy, train_loss, nll = figure.subplots(1, 3)
+    parts = (("val", GREEN), ("test", BLUE)) if any("val_accuracy" in row for row in rows) else (("test", BLUE),)
+    accuracies = [(part, f"{part}_accuracy", colour) for part, colour in (("train", ORANGE), *parts)]
     panels = (
-        (accuracy, "accuracy (%)", (("train", "train_accuracy", ORANGE), ("test", "test_accuracy", BLUE))),
-        (train_loss, f"training loss ({loss})", (("train", "train_loss", ORANGE),)),
-        (nll, "test NLL", (("test", "test_nll", BLUE),)),
+        (accuracy, "accuracy (%)", accuracies),
+        (train_loss, f"training loss ({loss})", [("train", "train_loss", ORANGE)]),
+        (nll, f"{' and '.join(part for part, _ in parts)} NLL", [(part, f"{part}_nll", c) for part, c in parts]),
     )
     for axis, title, lines in panels:
         dress(axis)
@@ -56,11 +88,14 @@ def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "th
         for name, column, colour in lines:
             values = (100.0 if axis is accuracy else 1.0) * _column(rows, column)
             axis.plot(epochs, values, color=colour, marker=marker, ms=3, lw=1.4, label=name)
-    test = _column(rows, "test_accuracy")
-    if np.isfinite(test).any():
-        best = int(np.nanargmax(test))
-        label = f"best test: {100 * test[best]:.1f} %, epoch {epochs[best]:g}"
-        accuracy.plot(epochs[best], 100 * test[best], "D", color=BLACK, mfc="none", ms=6, zorder=3, ls="", label=label)
+    chosen_by = parts[0][0]
+    values = _column(rows, f"{chosen_by}_accuracy")
+    if np.isfinite(values).any():
+        best = int(np.nanargmax(values))
+        label = f"best {chosen_by}: {100 * values[best]:.1f} %, epoch {epochs[best]:g}"
+        accuracy.plot(
+            epochs[best], 100 * values[best], "D", color=BLACK, mfc="none", ms=6, zorder=3, ls="", label=label
+        )
     accuracy.legend(fontsize=SMALL, loc="best")
     return figure
 

@@ -1,6 +1,6 @@
 """Training of Flax models: state, step, loops of an epoch, metrics. Used by downstream and by search."""
 
-from edl_jax.training.inputs import make_augment, make_prepare, train_subset
+from edl_jax.training.inputs import make_augment, make_prepare, stratified_indices, train_subset
 from edl_jax.training.loop import (
     EvalBatch,
     choose_loop,
@@ -37,6 +37,7 @@ __all__ = [
     "make_schedule",
     "make_train_step",
     "sgd",
+    "stratified_indices",
     "train_subset",
     "warmup_cosine",
 ]

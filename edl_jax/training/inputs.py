@@ -19,14 +19,26 @@ def train_subset(dataset: data.Dataset, size: int | None, seed: int) -> tuple[np
     if size is None or size == len(images):
         return images, labels
     require(size <= len(images), f"train_size is {size}, expected at most {len(images)} ({dataset.name} has no more)")
+    chosen = stratified_indices(labels, size, num_classes=dataset.num_classes, seed=seed)
+    return images[chosen], labels[chosen]
+
+
+def stratified_indices(labels: np.ndarray, size: int, *, num_classes: int, seed: int) -> np.ndarray:
+    """Return the indices [size] of examples drawn by `seed` with each class's share kept, in stored order.
+
+    Args:
+      labels: [N] integer classes.
+      size: examples to draw, at most N.
+      num_classes: number of classes.
+      seed: of the draw.
+    """
     # Each class is spread evenly over [0, 1); the examples with the smallest positions are taken.
-    shuffled = np.random.default_rng(seed).permutation(len(images))
-    position = np.empty(len(images))
-    for label in range(dataset.num_classes):
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    position = np.empty(len(labels))
+    for label in range(num_classes):
         members = np.flatnonzero(labels[shuffled] == label)
         position[members] = (np.arange(len(members)) + 0.5) / max(len(members), 1)
-    chosen = np.sort(shuffled[np.argsort(position, kind="stable")[:size]])
-    return images[chosen], labels[chosen]
+    return np.sort(shuffled[np.argsort(position, kind="stable")[:size]])
 
 
 def make_prepare(dataset: data.Dataset, dtype: jax.typing.DTypeLike) -> Prepare:

@@ -1,0 +1,143 @@
+"""What a finished run of stage 2 leaves behind: result.json, report.json and figures."""
+
+import resource
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from edl_jax import training
+from edl_jax.downstream_config import DownstreamConfig
+from edl_jax.downstream_program import Program
+from edl_jax.downstream_task import Task
+from edl_jax.runs import write_json
+
+_TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation
+
+
+def conclude(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    config: DownstreamConfig,
+    task: Task,
+    program: Program,
+    state: training.TrainState,
+    *,
+    figures: bool,
+) -> dict[str, Any]:
+    """Return the result of a finished training; write report.json and figures into its directory.
+
+    Args:
+      path: run directory.
+      rows: lines of metrics.jsonl.
+      config: what was run.
+      task: likewise.
+      program: its compiled functions.
+      state: after the last step.
+      figures: whether to draw.
+    """
+    last = rows[-1]
+    train = _train_metrics(config, task, program, state.averaged)
+    report = program.report()(state.averaged, program.test_batches)
+    metrics = report.metrics()
+    write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
+    if figures:
+        from edl_jax.study import downstream_figures
+
+        loss = Path(config.loss).stem
+        title = f"{loss} on {config.dataset}"
+        downstream_figures.draw(
+            path / "figures", report.sums, rows, loss=loss, names=task.dataset.label_names, title=title
+        )
+    result = {
+        "loss": config.loss,
+        "arch": config.arch,
+        "dataset": config.dataset,
+        **train,
+        "generalization_gap": train["train_accuracy"] - last["test_accuracy"],
+        **{name: last[name] for name in ("test_accuracy", "test_nll", "test_ece")},
+        **{f"test_{name}": metrics[name] for name in ("top5_accuracy", "brier", "ece_equal_mass") if name in metrics},
+        **best_epoch(rows),
+        **time_to_target(rows, config.target_accuracy),
+    }
+    if config.ema:
+        test = jax.device_get(program.evaluate(state, program.test_batches)).means()
+        result["test_accuracy_last_weights"] = test["accuracy"]
+    return {
+        **result,
+        "epochs": config.epochs,
+        "train_size": len(task.images),
+        "val_size": len(task.val_images),
+        "wrong_labels": float(np.mean(task.labels != task.true_labels)),
+        "num_params": training.count_params(state.params),
+        "precision": task.precision,
+        "loop": task.loop,
+        "images_per_second": statistics.median(row["images_per_second"] for row in rows),
+        "peak_memory_mib": peak_memory_mib(),
+        "compile_seconds": round(program.compile_seconds, 2),
+    }
+
+
+def best_epoch(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the epoch with the best accuracy on the validation part, or on the test set where there is none.
+
+    With a validation part nothing is chosen on the test set, whose accuracy of that epoch is reported as it is.
+    """
+    if "val_accuracy" in rows[0]:
+        best = max(rows, key=lambda row: row["val_accuracy"])
+        return {
+            "best_epoch": best["epoch"],
+            "best_val_accuracy": best["val_accuracy"],
+            "test_accuracy_at_best_val": best["test_accuracy"],
+        }
+    best = max(rows, key=lambda row: row["test_accuracy"])
+    return {"best_epoch": best["epoch"], "best_test_accuracy": best["test_accuracy"]}
+
+
+def time_to_target(rows: Sequence[Mapping[str, Any]], target: float | None) -> dict[str, Any]:
+    """Return the first epoch whose accuracy reaches `target`, and the seconds of training, without evaluation, to it.
+
+    The accuracy is that of the validation part, or of the test set where there is none. Both are None where it is never
+    reached; without a target nothing is returned.
+    """
+    if target is None:
+        return {}
+    name = "val_accuracy" if "val_accuracy" in rows[0] else "test_accuracy"
+    seconds = 0.0
+    for row in rows:
+        seconds += row["train_seconds"]
+        if row[name] >= target:
+            return {"epochs_to_target": row["epoch"], "seconds_to_target": round(seconds, 3)}
+    return {"epochs_to_target": None, "seconds_to_target": None}
+
+
+def peak_memory_mib() -> float:
+    """Return the most memory that this process has used: of the device, or of the host where that is the device."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return round(stats["peak_bytes_in_use"] / 2**20, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _train_metrics(
+    config: DownstreamConfig, task: Task, program: Program, state: training.TrainState
+) -> dict[str, float]:
+    """Return accuracy and NLL on training images without augmentation, with labels as given and with the true ones."""
+    size = min(_TRAIN_EVAL_SIZE, len(task.images))
+
+    def means(labels: np.ndarray) -> dict[str, float]:
+        batches = program.batches(task.images[:size], labels[:size])
+        return jax.device_get(program.evaluate(state, batches)).means()
+
+    train = means(task.labels)
+    clean = means(task.true_labels) if config.label_noise > 0.0 else train
+    return {
+        "train_accuracy": train["accuracy"],
+        "train_nll": train["nll"],
+        "train_accuracy_true_labels": clean["accuracy"],
+    }
