@@ -7,13 +7,21 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from edl_jax.config import load_preset
-from edl_jax.errors import UserError, unknown
+from edl_jax.errors import DivergedError, UserError, require, unknown
 from edl_jax.flags import parse, preset
+
+# What downstream prints of a result.
+_DOWNSTREAM = {
+    "test_accuracy": "test accuracy",
+    "train_accuracy": "train accuracy",
+    "test_nll": "NLL",
+    "test_ece": "ECE",
+}
 
 
 def _pretrain(args: list[str]) -> None:
@@ -119,6 +127,8 @@ def _downstream(args: list[str]) -> None:
         settings: Annotated[downstream.DownstreamConfig, tyro.conf.arg(name="")]
         config: str = "default"
         """Preset (a name from configs/downstream, or the path of a YAML file)."""
+        seeds: tuple[int, ...] = ()
+        """Seeds of several runs, in OUT/seed-K, in place of --seed, such as 0 1 2."""
         data_dir: Path | None = None
         """TFDS directory (default: TFDS's own)."""
         cache_dir: Path | None = None
@@ -129,21 +139,44 @@ def _downstream(args: list[str]) -> None:
         """Continue the run in --out from its newest checkpoint."""
         overwrite: bool = False
         """Replace the run in --out."""
+        tensorboard: bool = False
+        """Write the scalars of each epoch to OUT/tensorboard (needs the package tensorboardX)."""
+        profile: bool = False
+        """Write a trace of the profiler to OUT/profile, and print achieved rates beside the measured peak."""
 
     default = Downstream(load_preset("downstream", preset(args), downstream.DownstreamConfig()))
     command = parse(Downstream, default, args, "downstream")
-    result = downstream.run(
-        command.settings,
-        data_dir=command.data_dir,
-        cache_dir=command.cache_dir,
-        out=command.out,
-        resume=command.resume,
-        overwrite=command.overwrite,
-    )
-    print(
-        f"{result['loss']} on {command.settings.dataset}: test accuracy {result['test_accuracy']:.4f}   "
-        f"train accuracy {result['train_accuracy']:.4f}   NLL {result['test_nll']:.4f}   ECE {result['test_ece']:.4f}"
-    )
+    options: dict[str, Any] = {
+        "data_dir": command.data_dir,
+        "cache_dir": command.cache_dir,
+        "out": command.out,
+        "resume": command.resume,
+        "overwrite": command.overwrite,
+        "tensorboard": command.tensorboard,
+    }
+    given = {arg.split("=")[0] for arg in args}
+    if "--seeds" in given:
+        require("--seed" not in given, "--seed and --seeds contradict each other: give one of them")
+        require(not command.profile, "--profile looks at one run: give it with --seed, not with --seeds")
+        _print_seeds(downstream.run_seeds(command.settings, command.seeds, **options), command.settings.loss)
+        return
+    result = downstream.run(command.settings, profile=command.profile, **options)
+    shown = "   ".join(f"{title} {result[name]:.4f}" for name, title in _DOWNSTREAM.items())
+    print(f"{result['loss']} on {command.settings.dataset}: {shown}")
+
+
+def _print_seeds(result: dict[str, Any], loss: str) -> None:
+    """Print mean and deviation over seeds; raise where some of them diverged."""
+    if result["seeds"]:
+        cells = []
+        for name, title in _DOWNSTREAM.items():
+            std = result["std"][name]
+            cells.append(f"{title} {result['mean'][name]:.4f}" + ("" if std is None else f" ± {std:.4f}"))
+        seeds = " ".join(map(str, result["seeds"]))
+        print(f"{loss} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}")
+    if result["diverged"]:
+        total = len(result["seeds"]) + len(result["diverged"])
+        raise DivergedError(f"{len(result['diverged'])} of {total} seeds diverged: {', '.join(result['diverged'])}")
 
 
 def _losses(args: list[str]) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.downstream_program import Programs
+from edl_jax.downstream_seeds import run_seeds
 from edl_jax.downstream_task import prepare_task
 from edl_jax.downstream_train import Extras, run_one
 from edl_jax.runs import Run
 from edl_jax.training.tensorboard import require_tensorboard
 
-__all__ = ["DownstreamConfig", "run"]
+__all__ = ["DownstreamConfig", "run", "run_seeds"]
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edl_jax import training
+from edl_jax import downstream_profile, training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.downstream_program import Program, Programs
 from edl_jax.downstream_result import conclude
@@ -120,12 +120,30 @@ def _train(
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
                 directory.save(epoch + 1, state)
             progress.finish_epoch(row["seconds"], {name: row[f"{name}_accuracy"] for name in ("train", *evaluated)})
+            if extras.profile and epoch == done:
+                _profile(session, state, row["images_per_second"])
     finally:
         progress.close()
         if scalars is not None:
             scalars.close()
     result = conclude(directory.path, directory.metrics(), config, task, program, state, figures=extras.figures)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
+
+
+def _profile(session: _Session, state: training.TrainState, images_per_second: float) -> None:
+    """Trace some steps, and print where the time goes."""
+    config, task = session.config, session.task
+    folder = session.directory.path / "profile"
+    traced = downstream_profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
+    shown = downstream_profile.lines(
+        folder,
+        traced,
+        images_per_second=images_per_second,
+        batch_size=config.batch_size,
+        step_flops=session.program.flops(),
+        precision=task.precision,
+    )
+    session.progress.note("\n".join(shown))
 
 
 def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[training.TrainState, dict[str, Any]]:

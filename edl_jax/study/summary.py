@@ -1,5 +1,7 @@
 """Mean and standard deviation over finished downstream runs."""
 
+import contextlib
+import itertools
 import json
 import statistics
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from typing import Any
 from edl_jax.config import differences
 from edl_jax.errors import UserError
 
+_SEEDS = "downstream-seeds"  # COMMAND of downstream_seeds, whose import takes seconds
 _COLUMNS = (
     ("train_accuracy", "train accuracy"),
     ("test_accuracy", "test accuracy"),
@@ -21,6 +24,9 @@ _COLUMNS = (
 def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     """Return the results of finished runs by loss.
 
+    Args:
+      paths: run directories, or directories of several seeds, which stand for their finished runs.
+
     Raises:
       UserError: no paths, a directory without a result, runs that differ in more than loss and seed, or two
         of the same loss and seed.
@@ -30,7 +36,7 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     first: tuple[Path, dict[str, Any]] | None = None
     seen: dict[tuple[str, int], Path] = {}
-    for path in paths:
+    for path in itertools.chain.from_iterable(map(_expanded, paths)):
         try:
             record = json.loads((path / "config.json").read_text(encoding="utf-8"))
             result = json.loads((path / "result.json").read_text(encoding="utf-8"))
@@ -53,6 +59,15 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
         seen[name, seed] = path
         groups.setdefault(name, []).append(result)
     return groups
+
+
+def _expanded(path: Path) -> list[Path]:
+    """Return the finished runs in a directory of several seeds, or the directory itself where it is another."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads((path / "config.json").read_text(encoding="utf-8"))["command"] == _SEEDS:
+            seeds = json.loads((path / "result.json").read_text(encoding="utf-8"))["seeds"]
+            return [path / f"seed-{seed}" for seed in seeds]
+    return [path]
 
 
 def table(groups: dict[str, list[dict[str, Any]]]) -> str:

@@ -78,6 +78,10 @@ class Progress:
         if not self._estimated:
             self._estimate(seconds, f"{seconds:.2g} s an epoch")
 
+    def note(self, text: str) -> None:
+        """Print lines on stdout, above the bar."""
+        tqdm.write(text, file=sys.stdout)
+
     def close(self) -> None:
         """Close the bar."""
         self._bar.close()

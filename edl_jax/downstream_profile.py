@@ -1,0 +1,80 @@
+"""Where the time of training goes: `downstream --profile`."""
+
+import contextlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from edl_jax import profile, training
+from edl_jax.training.loop import TrainEpoch
+
+_STEPS = 10
+
+
+class _Enough(Exception):  # noqa: N818 - no error: it ends an epoch
+    """Ends a traced epoch of steps."""
+
+
+class _FirstSteps:
+    """Watches an epoch of steps, and ends it after the first ones."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def due(self, done: int) -> bool:
+        return done == self._steps
+
+    def report(self, done: int) -> None:
+        raise _Enough
+
+
+def trace(folder: Path, train_epoch: TrainEpoch, state: training.TrainState, *, loop: str, steps: int) -> int:
+    """Write a trace of the profiler: of some steps, or of a whole epoch where that is one program.
+
+    A copy of the state is trained, so that training itself goes on as if nothing had been traced.
+
+    Args:
+      folder: the trace is written to `folder/plugins/profile/<time>`.
+      train_epoch: that has run before, so that nothing of the first time is traced.
+      state: at the beginning of an epoch.
+      loop: `scan` or `steps`.
+      steps: of an epoch.
+
+    Returns:
+      The number of steps in the trace.
+    """
+    copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
+    traced = steps if loop == "scan" else min(_STEPS, steps)
+    with jax.profiler.trace(str(folder)), contextlib.suppress(_Enough):
+        jax.block_until_ready(train_epoch(copy, 0, _FirstSteps(traced)))
+    return traced
+
+
+def lines(
+    folder: Path, traced: int, *, images_per_second: float, batch_size: int, step_flops: float, precision: str
+) -> list[str]:
+    """Return the report: achieved rates beside the machine's measured peak, and how to open the trace.
+
+    Args:
+      folder: of the trace.
+      traced: steps in it.
+      images_per_second: of training.
+      batch_size: images of a step.
+      step_flops: floating-point operations of a step, as XLA counts them.
+      precision: dtype of the computation, in which the peak is measured.
+    """
+    rate = images_per_second / batch_size * step_flops
+    peak, _ = profile.ceilings(jnp.dtype(precision))
+    side = profile.matrix_size()
+    traces = sorted(folder.rglob("*.trace.json.gz"))
+    shown = [
+        f"profile: {images_per_second:,.1f} images/s, {batch_size} images a step",
+        f"  one step: {step_flops / 1e9:.3g} GFLOP (XLA's count of the program as written)",
+        f"  arithmetic: {rate / 1e9:.3g} GFLOP/s, {100 * rate / peak:.1f} % of a measured {peak / 1e9:,.1f} GFLOP/s "
+        f"({side} x {side} {precision} product)",
+        f"  trace of {traced} steps: tensorboard --logdir {folder} (pip install tensorboard xprof)",
+    ]
+    if traces:
+        shown.append(f"  or in a browser, at https://ui.perfetto.dev: open {traces[-1]}")
+    return shown

@@ -1,0 +1,127 @@
+"""Runs of stage 2 that differ in their seed, one after another in one program."""
+
+import dataclasses
+import logging
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edl_jax.downstream_config import DownstreamConfig
+from edl_jax.downstream_program import Programs
+from edl_jax.downstream_task import prepare_task
+from edl_jax.downstream_train import Extras, finished_result, run_one
+from edl_jax.errors import DivergedError, require
+from edl_jax.runs import Run
+from edl_jax.training.tensorboard import require_tensorboard
+
+COMMAND = "downstream-seeds"  # in config.json of the directory that holds the runs
+_LOGGER = logging.getLogger("edl_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedsConfig:
+    """What config.json of several seeds holds.
+
+    Attributes:
+      settings: of every run; its seed is the first one.
+      seeds: of the runs.
+    """
+
+    settings: DownstreamConfig
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.seeds) > 0, "--seeds is empty, expected some numbers, such as 0 1 2")
+        for seed in self.seeds:
+            require(0 <= seed < 2**31, f"seed is {seed}, expected at least 0")
+            require(self.seeds.count(seed) == 1, f"seed {seed} is given twice in --seeds, expected each once")
+
+
+def run_seeds(
+    config: DownstreamConfig,
+    seeds: Sequence[int],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    figures: bool = True,
+) -> dict[str, Any]:
+    """Run `config` with each of `seeds`; the second and later runs take the programs that the first has compiled.
+
+    OUT/seed-K is a run directory as `run` makes it with seed K, with the same numbers. A run that diverges is left as
+    it is, the others go on; `resume` gives it another try.
+
+    Args:
+      config: what to run; its seed is not used.
+      seeds: of the runs, in their order.
+      data_dir: as for `run`, and so the following.
+      cache_dir: where decoded images are kept.
+      out: directory of the runs (default `runs/downstream-seeds-<time>`).
+      resume: keep the finished runs in `out`, continue the one that was interrupted, and start the others.
+      overwrite: replace the runs in `out`.
+      tensorboard: write scalars for TensorBoard.
+      figures: draw figures.
+
+    Returns:
+      The content of OUT/result.json: `seeds` that finished, `runs` (their results, in that order), `mean` and `std`
+      (sample standard deviation, None for a single one) of every number in them, and `diverged` (seed -> message).
+
+    Raises:
+      UserError: no seeds, a seed twice, or as `run`.
+    """
+    start = time.perf_counter()
+    if tensorboard:
+        require_tensorboard()
+    group = SeedsConfig(dataclasses.replace(config, seed=seeds[0]) if seeds else config, tuple(seeds))
+    # Before anything is written, so that what cannot run leaves nothing behind.
+    dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
+    directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
+    programs, extras = Programs(), Extras(figures, tensorboard)
+    finished: dict[int, dict[str, Any]] = {}
+    diverged: dict[str, str] = {}
+    try:
+        for seed in group.seeds:
+            path = directory.path / f"seed-{seed}"
+            result = finished_result(path)
+            if result is None:
+                settings = dataclasses.replace(config, seed=seed)
+                task = prepare_task(settings, data_dir, cache_dir, dataset)
+                run = Run.open("downstream", settings, out=path, resume=path.is_dir())
+                try:
+                    result = run_one(run, settings, task, programs, extras, start=start, note=f", seed {seed}")
+                except DivergedError as error:
+                    _LOGGER.warning("seed %d: %s", seed, error)
+                    diverged[str(seed)] = str(error)
+                    continue
+                finally:
+                    start = time.perf_counter()
+            finished[seed] = result
+        summary = summarize(finished, diverged)
+        directory.finish(summary)
+        return summary
+    finally:
+        directory.close()
+
+
+def summarize(finished: Mapping[int, Mapping[str, Any]], diverged: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of OUT/result.json, from the results by seed and the messages of those that diverged."""
+    runs = [{"seed": seed, **result} for seed, result in finished.items()]
+    numbers: dict[str, list[Any]] = {}
+    for name in runs[0] if runs else ():
+        values = [run.get(name) for run in runs]
+        if name != "seed" and all(isinstance(value, (int, float)) for value in values):
+            numbers[name] = values
+    return {
+        **{name: runs[0][name] for name in ("loss", "arch", "dataset") if runs},
+        "seeds": list(finished),
+        "mean": {name: statistics.fmean(values) for name, values in numbers.items()},
+        "std": {name: statistics.stdev(values) if len(runs) > 1 else None for name, values in numbers.items()},
+        "runs": runs,
+        "diverged": dict(diverged),
+    }
