@@ -1,6 +1,7 @@
 """Where the time of training goes: `downstream --profile`."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import jax
@@ -29,10 +30,13 @@ class _FirstSteps:
         raise _Enough
 
 
-def trace(folder: Path, train_epoch: TrainEpoch, state: training.TrainState, *, loop: str, steps: int) -> int:
+def trace(
+    folder: Path, train_epoch: TrainEpoch, state: training.TrainState, *, loop: str, steps: int
+) -> tuple[int, float]:
     """Write a trace of the profiler: of some steps, or of a whole epoch where that is one program.
 
-    A copy of the state is trained, so that training itself goes on as if nothing had been traced.
+    Copies of the state are trained, so that training itself goes on as if nothing had been traced: one to measure the
+    time, the other to trace, which takes longer.
 
     Args:
       folder: the trace is written to `folder/plugins/profile/<time>`.
@@ -42,13 +46,21 @@ def trace(folder: Path, train_epoch: TrainEpoch, state: training.TrainState, *, 
       steps: of an epoch.
 
     Returns:
-      The number of steps in the trace.
+      The number of steps in the trace, and the seconds that as many take without it.
     """
-    copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
     traced = steps if loop == "scan" else min(_STEPS, steps)
-    with jax.profiler.trace(str(folder)), contextlib.suppress(_Enough):
-        jax.block_until_ready(train_epoch(copy, 0, _FirstSteps(traced)))
-    return traced
+    copies = [jax.block_until_ready(jax.tree.map(jnp.copy, state)) for _ in range(2)]
+
+    def train(copy: training.TrainState) -> None:
+        with contextlib.suppress(_Enough):
+            jax.block_until_ready(train_epoch(copy, 0, _FirstSteps(traced)))
+
+    start = time.perf_counter()
+    train(copies.pop())
+    seconds = time.perf_counter() - start
+    with jax.profiler.trace(str(folder)):
+        train(copies.pop())
+    return traced, seconds
 
 
 def lines(

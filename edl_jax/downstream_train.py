@@ -114,6 +114,7 @@ def _train(
     try:
         for epoch in range(done, config.epochs):
             state, row = _epoch(session, state, epoch)
+            rows.append(row)
             directory.log(row)
             if scalars is not None:
                 scalars.add(row)
@@ -121,24 +122,24 @@ def _train(
                 directory.save(epoch + 1, state)
             progress.finish_epoch(row["seconds"], {name: row[f"{name}_accuracy"] for name in ("train", *evaluated)})
             if extras.profile and epoch == done:
-                _profile(session, state, row["images_per_second"])
+                _profile(session, state)
     finally:
         progress.close()
         if scalars is not None:
             scalars.close()
-    result = conclude(directory.path, directory.metrics(), config, task, program, state, figures=extras.figures)
+    result = conclude(directory.path, rows, config, task, program, state, figures=extras.figures)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 
-def _profile(session: _Session, state: training.TrainState, images_per_second: float) -> None:
+def _profile(session: _Session, state: training.TrainState) -> None:
     """Trace some steps, and print where the time goes."""
     config, task = session.config, session.task
     folder = session.directory.path / "profile"
-    traced = downstream_profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
+    traced, seconds = downstream_profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
     shown = downstream_profile.lines(
         folder,
         traced,
-        images_per_second=images_per_second,
+        images_per_second=traced * config.batch_size / seconds,
         batch_size=config.batch_size,
         step_flops=session.program.flops(),
         precision=task.precision,

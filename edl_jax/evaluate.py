@@ -93,6 +93,8 @@ def _config(path: Path) -> DownstreamConfig:
         command, settings = record["command"], record["config"]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
+    several = f"{path} holds the runs of several seeds, expected one of them, such as {path / 'seed-0'}"
+    require(command != "downstream-seeds", several)
     require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
     return override(DownstreamConfig(), settings, source=str(file))
 
