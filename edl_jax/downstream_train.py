@@ -114,7 +114,6 @@ def _train(
     try:
         for epoch in range(done, config.epochs):
             state, row = _epoch(session, state, epoch)
-            rows.append(row)
             directory.log(row)
             if scalars is not None:
                 scalars.add(row)
@@ -127,7 +126,7 @@ def _train(
         progress.close()
         if scalars is not None:
             scalars.close()
-    result = conclude(directory.path, rows, config, task, program, state, figures=extras.figures)
+    result = conclude(directory.path, directory.metrics(), config, task, program, state, figures=extras.figures)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 

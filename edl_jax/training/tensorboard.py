@@ -1,6 +1,7 @@
 """Scalars of each epoch for TensorBoard."""
 
 import importlib.util
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Scalars:
     def add(self, row: Mapping[str, Any]) -> None:
         """Write an epoch: `accuracy/train`, `accuracy/test`, `nll/test`, `lr` ...; what is not finite is left out."""
         for name, value in row.items():
-            if name not in ("epoch", "step") and value is not None:
+            if name not in ("epoch", "step") and value is not None and math.isfinite(value):
                 self._writer.add_scalar(tag(name), value, row["epoch"])
         self._writer.flush()
 
