@@ -1,16 +1,12 @@
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-from downstream_cases import SMALL, changed, numbers, rows_of, run
+from downstream_cases import SMALL, changed, rows_of, run
 
-from edl_jax import config as presets, data, downstream, downstream_task, loss
+from edl_jax import config as presets, data, downstream_task, loss
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.errors import DivergedError, UserError
 
@@ -74,61 +70,6 @@ def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, caps
     assert max(counts.values()) == 1, counts  # nothing else is compiled anew each epoch
 
 
-class Killed(BaseException):
-    """Stands for a kill between two statements."""
-
-
-@pytest.mark.parametrize(("loop", "method"), [("steps", "log"), ("scan", "save")])
-def test_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch, finished, loop, method):
-    directory = tmp_path / "run"
-    config = changed(loop=loop)
-    original = getattr(downstream.Run, method)
-    calls = []
-
-    def die_after(self, *args):
-        original(self, *args)
-        calls.append(args)
-        if len(calls) == 3:
-            raise Killed
-
-    monkeypatch.setattr(downstream.Run, method, die_after)
-    with pytest.raises(Killed):
-        run(config, out=directory)
-    assert not (directory / "result.json").exists()
-    monkeypatch.undo()
-    resumed = run(config, out=directory, resume=True)
-    if loop == "steps":
-        uninterrupted_directory, uninterrupted = finished
-    else:
-        uninterrupted_directory = tmp_path / "uninterrupted"
-        uninterrupted = run(config, out=uninterrupted_directory)
-    assert numbers(resumed) == numbers(uninterrupted)
-    assert [numbers(row) for row in rows_of(directory)] == [numbers(row) for row in rows_of(uninterrupted_directory)]
-
-
-def test_resume_survives_a_cut_line_and_an_unreadable_checkpoint(tmp_path, monkeypatch, finished):
-    directory = tmp_path / "run"
-    original = downstream.Run.save
-
-    def die_after(self, step, state):
-        original(self, step, state)
-        if step == 3:
-            raise Killed
-
-    monkeypatch.setattr(downstream.Run, "save", die_after)
-    with pytest.raises(Killed):
-        run(SMALL, out=directory)
-    monkeypatch.undo()
-    with (directory / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 4, "test_acc')
-    for path in (directory / "checkpoints" / "3").rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    resumed = run(SMALL, out=directory, resume=True)
-    assert numbers(resumed) == numbers(finished[1])
-    assert [row["epoch"] for row in rows_of(directory)] == [1, 2, 3, 4]
-
-
 def test_resuming_a_finished_run_returns_its_result(finished):
     directory, result = finished
     before = (directory / "metrics.jsonl").read_text()
@@ -143,45 +84,6 @@ def test_existing_directory_and_other_config_are_refused(finished):
     with pytest.raises(UserError, match=r"another config \(config.lr: None -> 0.2\)"):
         run(changed(lr=0.2), out=directory, resume=True)
     assert json.loads((directory / "result.json").read_text()) == result
-
-
-SCRIPT = """
-import sys
-from edl_jax import config, downstream, downstream_task
-settings = config.override(downstream.DownstreamConfig(), {settings!r})
-downstream.run(settings, figures=False, out={out!r}, resume={resume})
-"""
-
-
-@pytest.mark.slow
-def test_kill_9_at_any_moment_then_resume_equals_an_uninterrupted_run(tmp_path):
-    settings = {**presets.to_dict(SMALL), "epochs": 60, "train_size": None}
-    config = presets.override(DownstreamConfig(), settings)
-    uninterrupted = run(config, out=tmp_path / "uninterrupted")
-    environment = {**os.environ, "PYTHONPATH": str(Path(downstream.__file__).parent.parent), "JAX_PLATFORMS": "cpu"}
-
-    def start(resume):
-        code = SCRIPT.format(settings=settings, out=str(tmp_path / "killed"), resume=resume)
-        return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
-
-    lines, kills = 0, 0
-    metrics = tmp_path / "killed" / "metrics.jsonl"
-    for target in (1, 9, 23):
-        process = start(resume=kills > 0)
-        while process.poll() is None and lines < target:
-            time.sleep(0.003)
-            lines = len(metrics.read_text().splitlines()) if metrics.is_file() else 0
-        time.sleep(0.004 * target)  # another moment of the epoch each time
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills == 3, "the runs were too short to be killed"
-    assert not (tmp_path / "killed" / "result.json").exists()
-    resumed = run(config, out=tmp_path / "killed", resume=True)
-    assert numbers(resumed) == numbers(uninterrupted)
-    ours, theirs = rows_of(tmp_path / "killed"), rows_of(tmp_path / "uninterrupted")
-    assert [numbers(row) for row in ours] == [numbers(row) for row in theirs]
 
 
 @pytest.mark.parametrize("loop", ["steps", pytest.param("scan", marks=pytest.mark.slow)])
