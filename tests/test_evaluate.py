@@ -1,5 +1,6 @@
 """`python run.py evaluate RUN`: the metrics and figures of a trained classifier."""
 
+import dataclasses
 import json
 import shutil
 
@@ -98,6 +99,31 @@ def test_directories_that_cannot_be_evaluated(run, tmp_path, capsys):
     assert "cannot be read" in message()
     (run / "config.json").unlink()
     assert "no run at" in message()
+
+
+def test_a_test_set_without_training_images_whose_name_has_a_slash(run, monkeypatch):
+    digits, name = data.load("digits"), "digits_corrupted/brightness_1"
+    arrays = {"train_images": digits.train_images[:0], "train_labels": digits.train_labels[:0]}
+    bright = np.minimum(digits.test_images.astype(int) + 60, 255).astype(np.uint8)
+    other = dataclasses.replace(digits, name=name, test_images=bright, **arrays)
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda wanted, *args: other if wanted == name else load(wanted, *args))
+    assert cli.main(["evaluate", str(run), "--dataset", name]) == 0
+    stem = "digits_corrupted-brightness_1"
+    assert {path.name for path in (run / "evaluation").iterdir()} == {
+        f"{stem}.json",
+        *(f"{stem}-{figure}.png" for figure in ("curves", "confusion", "reliability")),
+    }
+    assert json.loads((run / "evaluation" / f"{stem}.json").read_text())["dataset"] == name
+
+
+def test_the_average_is_what_is_evaluated(trained, tmp_path):
+    config = dataclasses.replace(load_preset("downstream", "debug", DownstreamConfig()), ema=0.95)
+    result = train(config, out=tmp_path / "run")
+    assert result["test_accuracy_last_weights"] == trained[1]["test_accuracy"]  # averaging does not change training
+    assert result["test_nll"] != pytest.approx(trained[1]["test_nll"], rel=1e-3)
+    found = evaluate.run(tmp_path / "run")
+    assert found["nll"] == pytest.approx(result["test_nll"], rel=1e-5)
 
 
 def test_another_data_set_must_have_the_same_images_and_classes(run, monkeypatch, capsys):

@@ -51,6 +51,13 @@ def test_curves_mark_the_best_test_accuracy_and_name_the_loss():
     np.testing.assert_allclose(nll.lines[0].get_ydata(), 1 / np.arange(1, 11))
 
 
+def test_curves_of_a_validation_part_mark_its_best_epoch():
+    rows = [{**row, "val_accuracy": 0.1 * row["epoch"], "val_nll": 2.0} for row in make_rows(5)]
+    accuracy, _, nll = training_curves_figure(rows).axes
+    assert "best val: 50.0 %, epoch 5" in [text.get_text() for text in accuracy.get_legend().get_texts()]
+    assert [line.get_label() for line in nll.lines] == ["val", "test"]
+
+
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_curves_leave_a_gap_where_a_value_is_missing(value):
     rows = make_rows(3)
