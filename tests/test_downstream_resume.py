@@ -28,7 +28,8 @@ class Killed(BaseException):
     """Stands for a kill between two statements."""
 
 
-@pytest.mark.parametrize(("loop", "method"), [("steps", "log"), pytest.param("scan", "save", marks=pytest.mark.slow)])
+@pytest.mark.slow  # the options' test and signal 9 below do as much
+@pytest.mark.parametrize(("loop", "method"), [("steps", "log"), ("scan", "save")])
 def test_interrupted_and_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch, finished, loop, method):
     directory = tmp_path / "run"
     config = changed(loop=loop)
