@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.errors import require, unknown
+from edl_jax.training import compiler
 from edl_jax.training.metrics import EvalSums, TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import EvalStep, TrainStep
@@ -159,7 +160,7 @@ def _compile_scan(
     train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
 ) -> EpochProgram:
     train_epoch = jax.jit(make_scan(train_step, batch_size), donate_argnums=0)
-    compiled = train_epoch.lower(state, np.int32(0), key, key, images, labels).compile()
+    compiled = compiler.compile_program(train_epoch.lower(state, np.int32(0), key, key, images, labels))
 
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)
@@ -203,7 +204,7 @@ def _compile_steps(
     compiled_order = draw_order.lower(key, np.int32(0)).compile()
     order_shape = jax.ShapeDtypeStruct((steps, batch_size), jnp.int32)
     train_batch = jax.jit(make_batch_step(train_step, steps), donate_argnums=(0, 1))
-    compiled = train_batch.lower(state, TrainSums.zeros(), order_shape, key, images, labels).compile()
+    compiled = compiler.compile_program(train_batch.lower(state, TrainSums.zeros(), order_shape, key, images, labels))
 
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)
@@ -254,7 +255,8 @@ def compile_evaluate(
 
     A Python loop on every platform: a few dispatches per epoch, and one program for every data set.
     """
-    compiled = jax.jit(eval_step, donate_argnums=1).lower(state, EvalSums.zeros(), *batch).compile()
+    step = jax.jit(eval_step, donate_argnums=1)
+    compiled = compiler.compile_program(step.lower(state, EvalSums.zeros(), *batch))
 
     def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> EvalSums:
         sums = EvalSums.zeros()

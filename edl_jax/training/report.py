@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.errors import require
+from edl_jax.training import compiler
 from edl_jax.training.calibration import confidences, ece_equal_mass
 from edl_jax.training.loop import EvalBatch
 from edl_jax.training.metrics import EvalSums
@@ -143,7 +144,8 @@ def compile_report(
         return sums.add(logits, labels, mask), logits
 
     num_classes = jax.eval_shape(logits_of, state, batch.images).shape[-1]
-    compiled = jax.jit(step, donate_argnums=1).lower(state, ReportSums.zeros(num_classes), *batch).compile()
+    sums_step = jax.jit(step, donate_argnums=1)
+    compiled = compiler.compile_program(sums_step.lower(state, ReportSums.zeros(num_classes), *batch))
 
     def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> Report:
         require(len(batches) > 0, "there are no examples to evaluate")

@@ -1,0 +1,131 @@
+"""Training on a CPU beside PyTorch: python benchmarks/downstream_vs_torch.py  (needs `pip install -e ".[bench]"`)
+
+The same network, batch, optimizer (SGD, Nesterov) and float32 in PyTorch, channels_last. What is compared runs in
+turns, so that other load hits all; ratios are medians of the ratios within a turn, with their quartiles. Compilation
+is left out. `--tries` adds what was tried to make ours faster: other sets of operations given to the library YNNPACK
+by XLA, and other convolutions.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import convolutions
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch_classifiers
+
+from edl_jax import loss, models, training
+from edl_jax.training import compiler
+
+LR = 0.01
+_YNN = "xla_cpu_experimental_ynn_fusion_type"
+
+
+class Try(NamedTuple):
+    """XLA's options, and the name of a convolution (None: XLA's)."""
+
+    options: dict[str, str | bool]
+    convolution: str | None = None
+
+
+def ynn(*kinds: str) -> dict[str, str | bool]:
+    """Return XLA's option that gives just these kinds of operations to YNNPACK."""
+    return {_YNN: ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)}
+
+
+def tries() -> dict[str, Try]:
+    """Return what `--tries` compares beside ours."""
+    ours = compiler.options()
+    return {
+        "jaxlib's default": Try({}),
+        "nothing to YNNPACK": Try(ynn()),
+        "products alone": Try(ynn("INDIVIDUAL_DOT")),
+        "reductions alone": Try(ynn("REDUCE")),
+        "products, reductions, element-wise": Try(ynn("INDIVIDUAL_DOT", "DOT", "ELTWISE", "REDUCE")),
+        **{name: Try(ours, name) for name in convolutions.CONVOLUTIONS},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archs", nargs="+", default=list(torch_classifiers.MODELS), choices=torch_classifiers.MODELS)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=9, help="turns")
+    parser.add_argument("--steps", type=int, default=2, help="training steps a turn")
+    parser.add_argument("--tries", action="store_true", help="everything that was tried")
+    flags = parser.parse_args()
+    print(
+        f"jax {jax.__version__}, torch {torch.__version__}, {os.cpu_count()} cores, batch {flags.batch_size}, float32, "
+        f"{flags.rounds} turns of {flags.steps} steps"
+    )
+    for arch in flags.archs:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (flags.batch_size, 32, 32, 3), np.uint8)
+        labels = rng.integers(0, 10, flags.batch_size, np.int32)
+        steps = {
+            "PyTorch": torch_classifiers.make_step(arch, images, labels, LR),
+            "ours": make_step(arch, images, labels, Try(compiler.options())),
+        }
+        if flags.tries:
+            steps |= {name: make_step(arch, images, labels, chosen) for name, chosen in tries().items()}
+        print(f"\n{arch}", flush=True)
+        report(measure(steps, flags.rounds, flags.steps), flags.batch_size)
+
+
+def make_step(arch: str, images: np.ndarray, labels: np.ndarray, chosen: Try) -> Callable[[], float]:
+    """Return a function that takes one training step on a batch and returns the sum of all losses so far."""
+    model, optimizer = models.create(arch, 10), training.sgd(LR)
+    state = jax.jit(lambda key: training.create_state(key, model, images.shape[1:], optimizer))(jax.random.key(0))
+    step = training.make_train_step(
+        model, loss.get("cross_entropy"), optimizer, lambda x: (x.astype(jnp.float32) / 255.0 - 0.5) / 0.25
+    )
+    sums, key = training.TrainSums.zeros(), jax.random.key(1)
+    arguments = (key, jnp.asarray(images), jnp.asarray(labels))
+    with convolutions.used_by_flax(chosen.convolution):
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(state, sums, *arguments)
+    compiled = lowered.compile(compiler_options=chosen.options)
+
+    def run() -> float:
+        nonlocal state, sums
+        state, sums = compiled(state, sums, *arguments)
+        return float(sums.loss)  # waits
+
+    return run
+
+
+def measure(steps: dict[str, Callable[[], float]], rounds: int, count: int) -> dict[str, list[float]]:
+    """Return for each step the seconds it took in each turn."""
+    for step in steps.values():
+        step()
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds):
+        for name in list(steps) if turn % 2 == 0 else reversed(list(steps)):
+            start = time.perf_counter()
+            for _ in range(count):
+                steps[name]()
+            seconds[name].append((time.perf_counter() - start) / count)
+    return seconds
+
+
+def report(seconds: dict[str, list[float]], batch_size: int) -> None:
+    """Print milliseconds and images/s of each, and its rate over PyTorch's."""
+    for name, values in seconds.items():
+        ratios = [other / mine for mine, other in zip(values, seconds["PyTorch"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        typical = statistics.median(values)
+        print(
+            f"  {name:36s} {1e3 * typical:8.1f} ms {batch_size / typical:8.0f} images/s   "
+            f"{middle:.2f} ({low:.2f} to {high:.2f}) of PyTorch",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
