@@ -24,7 +24,10 @@ class DownstreamConfig:
     init: str = "default"
     """Initialiser of the kernels: default, kaiming_fan_in, kaiming_fan_out, lecun, orthogonal, xavier ..."""
     dataset: str = "cifar10"
-    """Data set: cifar10, cifar100, digits, fashion_mnist or mnist."""
+    """Data set: cifar10, cifar100, digits, fashion_mnist, mnist, or any TFDS image-classification set that is prepared
+    in the data directory: NAME or NAME/CONFIG."""
+    image_size: int | None = None
+    """Side in pixels that images are brought to: shorter side scaled, centre cut (None: as stored)."""
     loss: str = "edl"
     """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
     epochs: int = 200
@@ -81,8 +84,7 @@ class DownstreamConfig:
     def __post_init__(self) -> None:
         if self.arch not in models.names():
             raise unknown("arch", self.arch, models.names())
-        if self.dataset not in data.names():
-            raise unknown("dataset", self.dataset, data.names())
+        data.check_image_size(self.image_size)
         for name, choices in (
             ("precision", PRECISIONS),
             ("loop", LOOPS),

@@ -59,7 +59,7 @@ def prepare_task(
     """Check what can be checked without training, and load the data, or take `dataset`, which is loaded."""
     loss_fn = loss.get(config.loss)
     if dataset is None:
-        dataset = data.load(config.dataset, data_dir, cache_dir)
+        dataset = data.load(config.dataset, data_dir, cache_dir, image_size=config.image_size)
     num_classes = dataset.num_classes
     try:
         logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
@@ -98,6 +98,10 @@ def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> dict[str,
     with the share of each label as given. So validation images come out of what is at hand, and are mistaken as often
     as those of training: what a person has who knows no true label (Zhang and Sabuncu 2018, 1805.07836).
     """
+    require(
+        len(dataset.train_images) > 0,
+        f"{dataset.name} has no training images: train on another set and use this one with run.py evaluate --dataset",
+    )
     size, val_size, num_classes = config.train_size, config.val_size, dataset.num_classes
     if size is not None and val_size:
         have = len(dataset.train_images)

@@ -59,7 +59,9 @@ def run(
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
     task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
-    chosen = task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir)
+    chosen = (
+        task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
+    )
     _check_fits(config, task.dataset, chosen)
     stored = read_checkpoint(path, jax.jit(lambda key: initial_state(key, config, task))(jax.random.key(config.seed)))
     if stored is None:

@@ -131,7 +131,6 @@ def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"arch": "resnet19"}, "unknown arch 'resnet19': did you mean resnet"),
-        ({"dataset": "cifar"}, "unknown dataset 'cifar': did you mean cifar10"),
         ({"precision": "bf16"}, "unknown precision 'bf16'"),
         ({"loop": "stpes"}, "unknown loop 'stpes': did you mean steps"),
         ({"epochs": 0}, "epochs is 0, expected at least 1"),

@@ -107,7 +107,7 @@ def test_a_test_set_without_training_images_whose_name_has_a_slash(run, monkeypa
     bright = np.minimum(digits.test_images.astype(int) + 60, 255).astype(np.uint8)
     other = dataclasses.replace(digits, name=name, test_images=bright, **arrays)
     load = data.load
-    monkeypatch.setattr(data, "load", lambda wanted, *args: other if wanted == name else load(wanted, *args))
+    monkeypatch.setattr(data, "load", lambda wanted, *args, **kwargs: other if wanted == name else load(wanted, *args))
     assert cli.main(["evaluate", str(run), "--dataset", name]) == 0
     stem = "digits_corrupted-brightness_1"
     assert {path.name for path in (run / "evaluation").iterdir()} == {
@@ -131,7 +131,7 @@ def test_another_data_set_must_have_the_same_images_and_classes(run, monkeypatch
     wide = np.zeros((4, 9, 9, 1), np.uint8)
     other = digits.__class__(**{**vars(digits), "name": "wide", "test_images": wide, "test_labels": np.zeros(4, int)})
     load = data.load
-    monkeypatch.setattr(data, "load", lambda name, *args: other if name == "wide" else load(name, *args))
+    monkeypatch.setattr(data, "load", lambda name, *args, **kwargs: other if name == "wide" else load(name, *args))
     assert cli.main(["evaluate", str(run), "--dataset", "wide"]) == 2
     assert "wide has image shape (9, 9, 1), expected (8, 8, 1): the network was trained on digits" in (
         capsys.readouterr().err

@@ -13,6 +13,7 @@ from edl_jax.data.augment import (
     random_crop_flip,
     random_erasing,
 )
+from edl_jax.data.images import check_image_size
 from edl_jax.data.imbalance import imbalanced_counts, imbalanced_indices
 from edl_jax.data.noise import add_label_noise, asymmetric_noise, confusions, symmetric_noise
 from edl_jax.data.prepare import prepare
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "add_label_noise",
     "asymmetric_noise",
+    "check_image_size",
     "confusions",
     "cutmix",
     "cutout",

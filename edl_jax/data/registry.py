@@ -2,11 +2,12 @@
 
 import dataclasses
 import os
+import re
 
 import numpy as np
 
 from edl_jax import errors
-from edl_jax.data import tfds_reader
+from edl_jax.data import images, tfds_reader
 
 _DIGITS_TEST_SIZE = 360
 _DIGITS_SEED = 0
@@ -31,13 +32,13 @@ class Spec:
     """What is known of a data set before it is read.
 
     Attributes:
-      image_shape: `(H, W, C)`.
+      image_shape: `(H, W, C)`; H and W are `None` where images vary in size.
       num_classes: number of classes.
       augment: default augmentation.
       tfds: whether it is read from (and prepared into) a TFDS directory.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int | None, int | None, int]
     num_classes: int
     augment: Augment
     tfds: bool = True
@@ -82,8 +83,13 @@ SPECS: dict[str, Spec] = {
 }
 
 
+# Of sets that are not listed above: a mirrored character is another one, or none.
+_CHARACTERS = ("binary_alpha_digits", "emnist", "kmnist", "mnist", "omniglot", "svhn")
+_PADDING_SHARE = 1 / 8  # of the side: 4 pixels of CIFAR's 32
+
+
 def names() -> tuple[str, ...]:
-    """Return the names of all data sets, sorted."""
+    """Return the names of the data sets that are known before they are prepared, sorted; `load` takes others too."""
     return tuple(sorted(SPECS))
 
 
@@ -102,28 +108,44 @@ def load(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int | None = None,
 ) -> Dataset:
     """Load a data set; never touches the network.
 
     Args:
-      name: one of `names()`.
+      name: one of `names()`, or any image-classification set that is prepared in `data_dir` as array_record:
+        `NAME` or `NAME/CONFIG`, such as `svhn_cropped` or `cifar10_corrupted/brightness_1`. Its split `test` is tested
+        with, else `validation`; a set without training images can be evaluated on, and its statistics are those of
+        its test images.
       data_dir: TFDS directory that holds `<name>/<version>/`; default TFDS's own (`TFDS_DATA_DIR` or
         `~/tensorflow_datasets`). `digits` does not need one.
       cache_dir: where decoded arrays are kept; default `EDL_JAX_CACHE_DIR` or the user's cache directory.
+      image_size: side in pixels of the square that images are brought to: shorter side scaled, centre cut.
 
     Returns:
       The data set, examples in stored order.
 
     Raises:
-      UserError: if the name is unknown, or the data is absent, damaged or of another format.
+      UserError: if the name is unknown and nothing prepared, or the data is absent, damaged or of another format.
     """
-    chosen = spec(name)
+    chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
     if chosen.tfds:
-        arrays, label_names = tfds_reader.read(name, chosen.image_shape, chosen.num_classes, data_dir, cache_dir)
+        arrays, label_names = tfds_reader.read(
+            name, chosen.image_shape, chosen.num_classes, data_dir, cache_dir, image_size
+        )
     else:
         arrays = _digits()
+        if image_size is not None:
+            images.check_image_size(image_size)
+            for key in ("train_images", "test_images"):
+                resized = [images.resize(image, image_size) for image in arrays[key]]
+                arrays[key] = np.stack(resized).reshape(len(resized), image_size, image_size, -1)
         label_names = tuple(str(label) for label in range(chosen.num_classes))
-    mean, std = channel_statistics(arrays["train_images"])
+    mean, std = channel_statistics(arrays["train_images"] if len(arrays["train_images"]) else arrays["test_images"])
+    augment = chosen.augment
+    if name not in SPECS or image_size is not None:
+        augment = dataclasses.replace(augment, padding=_padding(chosen, arrays["test_images"].shape[1]))
     for array in (*arrays.values(), mean, std):
         array.setflags(write=False)
     return Dataset(
@@ -132,9 +154,33 @@ def load(
         label_names=label_names,
         mean=mean,
         std=std,
-        augment=chosen.augment,
+        augment=augment,
         **arrays,
     )
+
+
+def _prepared_spec(name: str, data_dir: str | os.PathLike[str] | None) -> Spec:
+    """Return the description of a set that is prepared but not listed in `SPECS`."""
+    parts = name.split("/")
+    proper = 1 <= len(parts) <= 2 and all(re.fullmatch(r"[\w.-]*\w[\w.-]*", part) for part in parts)
+    directory = tfds_reader.find(name, data_dir) if proper else None
+    if directory is None:
+        root = tfds_reader.resolve(data_dir)
+        found = tfds_reader.available(data_dir)
+        raise errors.UserError(
+            f"{errors.unknown('dataset', name, SPECS)}; or a set prepared as array_record in {root} "
+            f"(there: {', '.join(found) or 'none'})"
+        )
+    found_features = tfds_reader.features(directory)
+    flip = not any(word in parts[0] for word in _CHARACTERS)
+    return Spec(found_features.image_shape, found_features.num_classes, Augment(padding=0, flip=flip))
+
+
+def _padding(chosen: Spec, side: int) -> int:
+    """Return the padding of the random crop for images of `side`: the set's own share, else that of CIFAR."""
+    stored = chosen.image_shape[0]
+    share = chosen.augment.padding / stored if stored and chosen.augment.padding else _PADDING_SHARE
+    return round(share * side) if chosen.augment.padding or chosen.tfds else 0
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

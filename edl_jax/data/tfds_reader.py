@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from edl_jax.data import cache
+from edl_jax.data import cache, images
 from edl_jax.errors import UserError
 
 INFO_FILENAME = "dataset_info.json"
+FEATURES_FILENAME = "features.json"
 SPLITS = ("train", "test")
+_TEST_SPLITS = ("test", "validation")  # imagenet2012 and food101 have only the second
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # TFDS's default for the names of shards
@@ -34,15 +36,34 @@ class Prepared:
 
     Attributes:
       directory: `<data_dir>/<name>/<version>`.
-      name: the data set's name.
-      lengths: number of examples of each split.
+      name: the data set's name, with its config if it has one: cifar10_corrupted/brightness_1.
+      lengths: number of examples to train on and to test with.
+      stored_splits: the names that those have in the directory; a set without training images has no "train".
       shards: every file of records, of all splits, sorted.
     """
 
     directory: Path
     name: str
     lengths: dict[str, int]
+    stored_splits: dict[str, str]
     shards: tuple[Path, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """The two features of a prepared set that are read.
+
+    Attributes:
+      image: key of the image.
+      image_shape: `(H, W, C)`; H and W are `None` where images vary in size.
+      label: key of the label.
+      num_classes: number of classes.
+    """
+
+    image: str
+    image_shape: tuple[int | None, int | None, int]
+    label: str
+    num_classes: int
 
 
 def default_data_dir() -> Path:
@@ -99,9 +120,10 @@ def inspect(directory: Path) -> Prepared:
       UserError: if `dataset_info.json` cannot be read, the records have another format than array_record,
         or a split or one of its files is missing.
     """
-    name = directory.parent.name
     try:
         info = json.loads((directory / INFO_FILENAME).read_bytes())
+        # The folder above the version is that of the config, where the set has some.
+        name = info.get("name") or directory.parent.name
         file_format = info.get("fileFormat", "tfrecord")
         splits = {
             split["name"]: (
@@ -117,10 +139,12 @@ def inspect(directory: Path) -> Prepared:
             f"{directory} was prepared as {file_format}, which cannot be read without TensorFlow "
             f"(expected {_FILE_FORMAT}): run `{_command(name, Path('DIR'))}` with another directory and read that"
         )
+    test_split = next((split for split in _TEST_SPLITS if split in splits), None)
+    if test_split is None:
+        raise _damaged(directory, "it has no split 'test' or 'validation'")
+    stored_splits = {"train": "train", "test": test_split} if "train" in splits else {"test": test_split}
     shards = []
-    for split in SPLITS:
-        if split not in splits:
-            raise _damaged(directory, f"it has no split {split!r}")
+    for split in stored_splits.values():
         lengths, template = splits[split]
         shards += [directory / _shard_name(template, name, split, index, len(lengths)) for index in range(len(lengths))]
     for shard in shards:
@@ -128,73 +152,133 @@ def inspect(directory: Path) -> Prepared:
             raise _damaged(directory, f"{shard.name} is missing")
     return Prepared(
         directory=directory,
-        name=name,
-        lengths={split: sum(splits[split][0]) for split in SPLITS},
+        name=_full_name(directory, name),
+        lengths={split: sum(splits[stored][0]) for split, stored in stored_splits.items()},
+        stored_splits=stored_splits,
         shards=tuple(sorted(shards)),
     )
 
 
+def features(directory: Path) -> Features:
+    """Return the image and the class label of a version directory, from its features.json.
+
+    Where there are several of one kind, those named `image` and `label`.
+
+    Raises:
+      UserError: the file cannot be read, or the set does not have one image (grey or RGB) and one class label.
+    """
+    try:
+        stored = json.loads((directory / FEATURES_FILENAME).read_bytes())["featuresDict"]["features"]
+        kinds = {key: feature["pythonClassName"].rsplit(".", 1)[-1] for key, feature in stored.items()}
+        image, label = (_only(kinds, kind, usual) for kind, usual in (("Image", "image"), ("ClassLabel", "label")))
+        if image is None or label is None:
+            listed = ", ".join(f"{key} ({kind})" for key, kind in sorted(kinds.items()))
+            raise UserError(
+                f"{directory} is no image-classification set: expected one Image and one ClassLabel, it has {listed}"
+            )
+        sides = stored[image]["image"]["shape"]["dimensions"]
+        height, width, channels = (int(side) for side in sides)
+        num_classes = int(stored[label]["classLabel"]["numClasses"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(directory, f"{FEATURES_FILENAME} cannot be read: {type(error).__name__}") from error
+    if channels not in (1, 3):
+        raise UserError(f"{directory} has images of {channels} channels, expected 1 (grey) or 3 (RGB)")
+    shape = (height if height > 0 else None, width if width > 0 else None, channels)
+    return Features(image, shape, label, num_classes)
+
+
+def available(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """Return the names of all sets prepared in a TFDS directory, with their configs, sorted."""
+    root = resolve(data_dir)
+    found = (*root.glob(f"*/*/{INFO_FILENAME}"), *root.glob(f"*/*/*/{INFO_FILENAME}"))
+    parents = {path.parent.parent for path in found if _VERSION.fullmatch(path.parent.name)}
+    return tuple(sorted(parent.relative_to(root).as_posix() for parent in parents))
+
+
 def read(
     name: str,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int | None, int | None, int],
     num_classes: int,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the decoded arrays of `name` and its label names, from the cache if they are there.
 
     Args:
-      name: TFDS name of an image classification data set.
-      image_shape: expected `(H, W, C)`.
+      name: TFDS name of an image classification data set, with its config if it has some: `NAME/CONFIG`.
+      image_shape: stored `(H, W, C)`, sides `None` where they vary.
       num_classes: expected number of classes.
       data_dir: TFDS directory; default TFDS's own.
       cache_dir: where decoded arrays are kept; default the user's cache directory.
+      image_size: side of the square that images are brought to (`images.resize`); `None` keeps the stored size.
 
     Returns:
       `{"train_images", "train_labels", "test_images", "test_labels"}`, uint8 `[N, H, W, C]` and int32
-      `[N]` in stored order, and `num_classes` label names.
+      `[N]` in stored order, and `num_classes` label names. Sets without a training split have 0 training images.
 
     Raises:
-      UserError: if the data is absent, damaged, of another format or shape.
+      UserError: if the data is absent, damaged, of another format or shape, or of many sizes without `image_size`.
     """
+    images.check_image_size(image_size)
     prepared = inspect(locate(name, data_dir))
+    height, width, channels = image_shape
+    if image_size is not None:
+        height = width = image_size
+    if height is None or width is None:
+        raise images.varying_size(name)
+    lengths = {"train": 0, **prepared.lengths}
     shapes: dict[str, tuple[int, ...]] = {}
     for split in SPLITS:
-        shapes[f"{split}_images"] = (prepared.lengths[split], *image_shape)
-        shapes[f"{split}_labels"] = (prepared.lengths[split],)
-    entry = cache.directory(cache_dir) / f"{name}-{prepared.directory.name}-{_fingerprint(prepared)}.npz"
+        shapes[f"{split}_images"] = (lengths[split], height, width, channels)
+        shapes[f"{split}_labels"] = (lengths[split],)
+    size = "" if image_size is None else f"-{image_size}"
+    stem = f"{name.replace('/', '-')}-{prepared.directory.name}{size}-{_fingerprint(prepared)}"
+    entry = cache.directory(cache_dir) / f"{stem}.npz"
     arrays = cache.load(entry, shapes)
     if arrays is None:
-        arrays = _decode(prepared, image_shape, num_classes)
+        arrays = _decode(prepared, image_shape, num_classes, shapes, image_size)
         cache.store(entry, arrays)
     return arrays, _label_names(prepared.directory, num_classes)
 
 
-def _decode(prepared: Prepared, image_shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
-    """Decode every example of both splits once."""
+def _decode(
+    prepared: Prepared,
+    image_shape: tuple[int | None, int | None, int],
+    num_classes: int,
+    shapes: dict[str, tuple[int, ...]],
+    image_size: int | None,
+) -> dict[str, np.ndarray]:
+    """Decode every example of both splits once, into arrays of `shapes`."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise UserError(f"reading {prepared.name} needs the package tensorflow-datasets: {error}") from error
 
     arrays: dict[str, np.ndarray] = {}
+    found = features(prepared.directory)
+    if found.image_shape != image_shape:
+        raise _damaged(prepared.directory, f"its images are {found.image_shape}, expected {image_shape}")
     try:
         builder: Any = tfds.builder_from_directory(prepared.directory)
-        stored_shape = tuple(builder.info.features["image"].shape)
-        if stored_shape != image_shape:
-            raise _damaged(prepared.directory, f"its images are {stored_shape}, expected {image_shape}")
         for split in SPLITS:
-            source = builder.as_data_source(split)
-            images = np.empty((prepared.lengths[split], *image_shape), np.uint8)
-            labels = np.empty(prepared.lengths[split], np.int32)
-            for start in range(0, len(images), _DECODE_BATCH):
-                stop = min(start + _DECODE_BATCH, len(images))
+            decoded = np.empty(shapes[f"{split}_images"], np.uint8)
+            labels = np.empty(len(decoded), np.int32)
+            arrays |= {f"{split}_images": decoded, f"{split}_labels": labels}
+            if split not in prepared.stored_splits:
+                continue
+            source = builder.as_data_source(prepared.stored_splits[split])
+            for start in range(0, len(decoded), _DECODE_BATCH):
+                stop = min(start + _DECODE_BATCH, len(decoded))
                 examples = source.__getitems__(range(start, stop))
-                images[start:stop] = np.stack([example["image"] for example in examples])
-                labels[start:stop] = [example["label"] for example in examples]
-            if labels.min() < 0 or labels.max() >= num_classes:
+                for row, example in enumerate(examples, start):
+                    image = example[found.image]
+                    if image_size is not None:
+                        image = images.resize(image, image_size).reshape(decoded.shape[1:])
+                    decoded[row] = image
+                labels[start:stop] = [example[found.label] for example in examples]
+            if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
                 raise _damaged(prepared.directory, f"a {split} label is not in 0..{num_classes - 1}")
-            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
     except (UserError, MemoryError):
         raise
     except ImportError as error:  # array_record is installed with TFDS on Linux only
@@ -202,6 +286,20 @@ def _decode(prepared: Prepared, image_shape: tuple[int, int, int], num_classes: 
     except Exception as error:  # whatever TFDS, protobuf, array_record and the decoder make of broken files
         raise _damaged(prepared.directory, _one_line(error)) from error
     return arrays
+
+
+def _only(kinds: dict[str, str], kind: str, usual: str) -> str | None:
+    """Return the key of the one feature of `kind`, or `usual` where that is among several; else None."""
+    keys = [key for key, other in kinds.items() if other == kind]
+    if len(keys) == 1:
+        return keys[0]
+    return usual if usual in keys else None
+
+
+def _full_name(directory: Path, name: str) -> str:
+    """Return NAME, or NAME/CONFIG for the version directory of a config."""
+    above = directory.parent
+    return name if above.name == name else f"{name}/{above.name}"
 
 
 def _label_names(directory: Path, num_classes: int) -> tuple[str, ...]:

@@ -1,0 +1,49 @@
+"""Images brought to one size."""
+
+import numpy as np
+
+from edl_jax.errors import UserError, require
+
+MAX_IMAGE_SIZE = 4096
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Raise unless `image_size` is `None` or a side in pixels that images can be brought to.
+
+    Raises:
+      UserError: it is no integer, below 1 or above `MAX_IMAGE_SIZE`.
+    """
+    whole = isinstance(image_size, (int, np.integer)) and not isinstance(image_size, bool)
+    require(
+        image_size is None or (whole and 1 <= image_size <= MAX_IMAGE_SIZE),
+        f"image_size is {image_size}, expected the side of the images in pixels, 1 to {MAX_IMAGE_SIZE} (--image-size)",
+    )
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale the shorter side to `size`, then cut the central square.
+
+    Area averages when shrinking, bicubic when growing; an image of the right size is returned as it is.
+
+    Args:
+      image: `[H, W]` or `[H, W, C]` uint8.
+      size: side of the square in pixels.
+
+    Returns:
+      `[size, size]` or `[size, size, C]` uint8.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    if shorter != size:
+        height, width = (max(size, round(side * size / shorter)) for side in (height, width))
+        interpolation = cv2.INTER_AREA if size < shorter else cv2.INTER_CUBIC
+        image = cv2.resize(image, (width, height), interpolation=interpolation)
+    top, left = (height - size) // 2, (width - size) // 2
+    return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def varying_size(what: str) -> UserError:
+    """Return the error for images of several sizes where no size was asked for."""
+    return UserError(f"the images of {what} vary in size: give the side to bring them all to, --image-size 64 say")
