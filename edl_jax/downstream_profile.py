@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from edl_jax import profile, training
-from edl_jax.training.loop import TrainEpoch
+from edl_jax.training.epoch import TrainEpoch
 
 _STEPS = 10
 

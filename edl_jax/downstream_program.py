@@ -13,7 +13,7 @@ import optax
 from edl_jax import training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.downstream_task import Task, initial_state, make_optimizer
-from edl_jax.training.loop import EpochProgram
+from edl_jax.training.epoch import EpochProgram
 
 _EVAL_BATCH = 1000
 

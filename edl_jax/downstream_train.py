@@ -15,7 +15,7 @@ from edl_jax.downstream_result import conclude
 from edl_jax.downstream_task import Task
 from edl_jax.errors import DivergedError
 from edl_jax.runs import Run
-from edl_jax.training.loop import TrainEpoch
+from edl_jax.training.epoch import TrainEpoch
 from edl_jax.training.progress import Progress
 from edl_jax.training.tensorboard import Scalars
 

@@ -1,14 +1,8 @@
 """Training of Flax models: state, step, loops of an epoch, metrics. Used by downstream and by search."""
 
+from edl_jax.training.evaluation import EvalBatch, compile_evaluate, make_eval_batches
 from edl_jax.training.inputs import make_augment, make_prepare, stratified_indices, train_subset
-from edl_jax.training.loop import (
-    EvalBatch,
-    choose_loop,
-    compile_epoch,
-    compile_evaluate,
-    compile_program,
-    make_eval_batches,
-)
+from edl_jax.training.loop import choose_loop, compile_epoch, compile_program
 from edl_jax.training.metrics import EvalSums, TrainSums
 from edl_jax.training.optimizer import make_optimizer, sgd
 from edl_jax.training.report import Report, compile_report

@@ -13,7 +13,7 @@ import numpy as np
 from edl_jax.errors import require
 from edl_jax.training import compiler
 from edl_jax.training.calibration import confidences, ece_equal_mass
-from edl_jax.training.loop import EvalBatch
+from edl_jax.training.evaluation import EvalBatch
 from edl_jax.training.metrics import EvalSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import Prepare

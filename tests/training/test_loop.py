@@ -9,7 +9,7 @@ import pytest
 
 from edl_jax import models, training
 from edl_jax.errors import UserError
-from edl_jax.training.loop import epoch_order
+from edl_jax.training.epoch import epoch_order
 
 NUM_CLASSES = 4
 cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels

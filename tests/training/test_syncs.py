@@ -14,6 +14,7 @@ from jax._src import array
 
 from edl_jax import training
 from edl_jax.training import loop as loops
+from edl_jax.training.epoch import CHECK_EVERY
 from edl_jax.training.progress import Progress
 
 cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
@@ -136,7 +137,7 @@ def test_the_counter_sees_what_a_loop_could_do(fetches):
         assert counts["arrays"] >= 1, read
 
 
-STEPS = 3 * loops._CHECK_EVERY + 7
+STEPS = 3 * CHECK_EVERY + 7
 
 
 @functools.cache
