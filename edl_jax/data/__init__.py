@@ -1,4 +1,4 @@
-"""Image data: sets by name as arrays in memory, preparation, label noise, class imbalance, augmentation."""
+"""Image data: sets by name as arrays, preparation, label noise, class imbalance, augmentation."""
 
 from edl_jax.data.augment import (
     AugmentConfig,
@@ -13,23 +13,25 @@ from edl_jax.data.augment import (
     random_crop_flip,
     random_erasing,
 )
-from edl_jax.data.images import check_image_size
+from edl_jax.data.images import ImageView, check_image_size
 from edl_jax.data.imbalance import imbalanced_counts, imbalanced_indices
 from edl_jax.data.noise import add_label_noise, asymmetric_noise, confusions, symmetric_noise
 from edl_jax.data.prepare import prepare
-from edl_jax.data.registry import Augment, Dataset, load, names
+from edl_jax.data.registry import Augment, Dataset, file_stem, load, names
 
 __all__ = [
     "Augment",
     "AugmentConfig",
     "AugmentFn",
     "Dataset",
+    "ImageView",
     "add_label_noise",
     "asymmetric_noise",
     "check_image_size",
     "confusions",
     "cutmix",
     "cutout",
+    "file_stem",
     "imbalanced_counts",
     "imbalanced_indices",
     "load",

@@ -1,17 +1,32 @@
-"""Decoded arrays kept in the user's cache directory: a help for speed that may be deleted at any time."""
+"""Decoded arrays kept in the user's cache directory: a help for speed that may be deleted at any time.
 
+An entry is a directory: NAME.npy for each array, and checksums.json, which is written last. Small entries are read into
+memory and verified; large ones are mapped, so that they may be larger than memory.
+"""
+
+import json
 import logging
 import os
+import shutil
 import tempfile
-import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 
+from edl_jax.errors import UserError
+
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
+CHECKSUMS_FILENAME = "checksums.json"
+MAPPED_BYTES = 2 << 30  # of the smallest entry that is mapped; to verify it would take as long as to read it
+_BLOCK = 64 << 20
+_MEMORY_SHARE = 0.5
+
+Array = tuple[tuple[int, ...], npt.DTypeLike]  # shape and dtype
 
 _log = logging.getLogger("edl_jax")
 
@@ -22,45 +37,138 @@ def directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen or platformdirs.user_cache_dir("edl_jax", appauthor=False)).expanduser()
 
 
-def load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray] | None:
-    """Return the arrays stored at `path`, or `None` if there are none that can be trusted.
+def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | None:
+    """Return the arrays of an entry, read-only, or `None` if none can be trusted.
 
-    The file is an uncompressed npz, whose checksums reading verifies; one that is truncated, damaged or
-    of other names or shapes counts as absent.
+    An entry that is truncated, damaged or of other arrays counts as absent. From `MAPPED_BYTES` in all on, damage that
+    leaves the size of a file is not found.
 
     Args:
-      path: the file.
-      shapes: name to shape of every array expected.
+      entry: its directory.
+      layout: name to shape and dtype of every array expected.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        checksums = dict(json.loads((entry / CHECKSUMS_FILENAME).read_bytes()))
+        arrays = _open(entry, layout)
     except FileNotFoundError:
+        if entry.exists():
+            _log.warning("cache entry %s is incomplete: decoding again", entry)
         return None
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        _log.warning("cache entry %s is damaged (%s): decoding again", path, type(error).__name__)
+    except (OSError, TypeError, ValueError, EOFError) as error:
+        _log.warning("cache entry %s is damaged (%s): decoding again", entry, type(error).__name__)
         return None
-    if {name: array.shape for name, array in arrays.items()} != dict(shapes):
-        _log.warning("cache entry %s holds other arrays than expected: decoding again", path)
+    expected = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in layout.items()}
+    if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
+        _log.warning("cache entry %s holds other arrays than expected: decoding again", entry)
         return None
+    if _num_bytes(layout) < MAPPED_BYTES:
+        wrong = [name for name, array in arrays.items() if _checksum(array) != checksums.get(name)]
+        if wrong:
+            _log.warning("cache entry %s is damaged (%s): decoding again", entry, ", ".join(wrong))
+            return None
     return arrays
 
 
-def store(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` to `path` in one step (temporary file, then rename).
+def build(
+    entry: Path, layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], *, name: str
+) -> dict[str, np.ndarray]:
+    """Return new arrays, kept as an entry; one that is there is replaced in one step.
 
-    A directory that cannot be written to, or a full disk, costs only a warning in the log "edl_jax".
+    A directory that cannot be written to, or a full disk, costs a warning in the log "edl_jax": the arrays are then in
+    memory, and made again the next time.
+
+    Args:
+      entry: its directory.
+      layout: name to shape and dtype of every array.
+      fill: writes into all of them. What it raises leaves no entry behind.
+      name: of the set, for messages.
+
+    Raises:
+      UserError: the arrays fit neither on the disk nor in memory.
     """
-    temporary = None
+    scratch = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".incomplete-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        Path(temporary).replace(path)
-        temporary = None
-    except (OSError, ValueError) as error:  # ValueError: what zipfile's clean-up raises on a full disk
-        _log.warning("cannot write the cache entry %s (%s): the images are decoded every time", path, error)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=entry.parent))
+        written = {key: _create(scratch / f"{key}.npy", *layout[key]) for key in layout}
+    except OSError as error:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        _log.warning("cannot write the cache entry %s (%s): the images are decoded every time", entry, error)
+        return _in_memory(layout, fill, f"{name} takes {_num_bytes(layout) / 2**30:.1f} GiB decoded", entry.parent)
+    try:
+        fill(written)
+        for array in written.values():
+            array.flush()
+        checksums = {key: _checksum(array) for key, array in written.items()}
+        (scratch / CHECKSUMS_FILENAME).write_text(json.dumps(checksums), encoding="utf-8")
+        arrays = _open(scratch, layout)  # mapped files stay valid when their directory is renamed or removed
+        _replace(scratch, entry)
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return arrays
+
+
+def _create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap:
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up under a mapping would kill the process
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError("the disk is full")
+    return array
+
+
+def _in_memory(
+    layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], need: str, folder: Path
+) -> dict[str, np.ndarray]:
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        free = None
+    if free is not None and _num_bytes(layout) > _MEMORY_SHARE * free:
+        raise UserError(
+            f"{need}, which fits neither into {folder} nor into the {free / 2**30:.1f} GiB of free memory: "
+            "give --cache-dir on a larger disk, or a smaller --image-size"
+        )
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
+    fill(arrays)
+    return _read_only(arrays)
+
+
+def _replace(scratch: Path, entry: Path) -> None:
+    """Put a finished directory in its place; another process may do the same at the same time."""
+    try:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+        scratch.rename(entry)
+    except OSError as error:
+        _log.warning("cannot write the cache entry %s (%s)", entry, error)
+
+
+def _open(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """Return the arrays of an entry, mapped or read, as its layout's size says."""
+    mode: Literal["r"] | None = "r" if _num_bytes(layout) >= MAPPED_BYTES else None
+    found = {name: np.load(entry / f"{name}.npy", mmap_mode=mode, allow_pickle=False) for name in layout}
+    return _read_only({name: np.asarray(array) for name, array in found.items()})
+
+
+def _read_only(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+def _checksum(array: np.ndarray) -> int:
+    flat = array.reshape(-1).view(np.uint8)
+    checksum = 0
+    for start in range(0, len(flat), _BLOCK):
+        checksum = zlib.crc32(flat[start : start + _BLOCK].data, checksum)
+    return checksum
+
+
+def _num_bytes(layout: Mapping[str, Array]) -> int:
+    return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values())

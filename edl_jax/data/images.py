@@ -1,10 +1,47 @@
-"""Images brought to one size."""
+"""Images brought to one size, and images of a set that are read when they are asked for."""
+
+import math
 
 import numpy as np
+import numpy.typing as npt
 
 from edl_jax.errors import UserError, require
 
 MAX_IMAGE_SIZE = 4096
+
+
+class ImageView:
+    """Some images of a set, in an order: as an array of arrays, but nothing is read before it is indexed.
+
+    The set may be larger than memory, as arrays mapped from files are.
+    """
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Take images [M, H, W, C] of a set: its `rows` [N], all of them by default."""
+        self._images, self._rows = images, rows
+        self.shape: tuple[int, ...] = (len(images) if rows is None else len(rows), *images.shape[1:])
+        self.dtype = images.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of all images in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        """Return the images of a slice, or of integers or booleans [N]."""
+        return self._images[index if self._rows is None else self._rows[index]]
+
+    def select(self, index: slice | np.ndarray) -> "ImageView":
+        """Return the view of a slice, or of integers or booleans [N]."""
+        rows = np.arange(len(self)) if self._rows is None else self._rows
+        return ImageView(self._images, rows[index])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """Return all images."""
+        return np.array(self[:], dtype=dtype, copy=copy)
 
 
 def check_image_size(image_size: int | None) -> None:

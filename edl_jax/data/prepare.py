@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from edl_jax.data import download, registry, tfds_reader
+from edl_jax.data import download, registry, tfds_directory
 from edl_jax.errors import UserError
 
 _log = logging.getLogger("edl_jax")
@@ -57,10 +57,10 @@ def prepare(
     """
     if not registry.spec(name).tfds:
         raise UserError(f"{name} comes with scikit-learn: there is nothing to prepare, use it as it is")
-    root = tfds_reader.resolve(data_dir)
-    existing = tfds_reader.find(name, root)
+    root = tfds_directory.resolve(data_dir)
+    existing = tfds_directory.find(name, root)
     if existing is not None:
-        tfds_reader.inspect(existing)
+        tfds_directory.inspect(existing)
         _log.info("%s is already prepared in %s", name, existing)
         return existing
 
@@ -80,7 +80,7 @@ def prepare(
             for source in sources
         }
         _build(builder_class, root, Path(scratch), extracted)
-    return tfds_reader.locate(name, root)
+    return tfds_directory.locate(name, root)
 
 
 def _sources(builder_class: Any, checksums: Mapping[str, tuple[int, str]] | None) -> list[download.Source]:

@@ -1,17 +1,17 @@
-"""Data sets by name, as plain arrays in memory."""
+"""Data sets by name, as plain arrays."""
 
 import dataclasses
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 
 from edl_jax import errors
-from edl_jax.data import images, tfds_reader
+from edl_jax.data import decode, image_folder, images, tfds_directory, tfds_reader
 
 _DIGITS_TEST_SIZE = 360
 _DIGITS_SEED = 0
-_STATISTICS_BATCH = 5000  # images counted at a time; bincount makes int64 copies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """An image classification data set in memory; the arrays are read-only.
+    """An image classification data set; the arrays are read-only, large ones mapped from files.
 
     Attributes:
-      name: its name in the registry.
+      name: as it was asked for.
       train_images: `[N, H, W, C]` uint8.
       train_labels: `[N]` int32.
       test_images: `[M, H, W, C]` uint8.
@@ -117,7 +117,8 @@ def load(
       name: one of `names()`, or any image-classification set that is prepared in `data_dir` as array_record:
         `NAME` or `NAME/CONFIG`, such as `svhn_cropped` or `cifar10_corrupted/brightness_1`. Its split `test` is tested
         with, else `validation`; a set without training images can be evaluated on, and its statistics are those of
-        its test images.
+        its test images. A path that begins with `/`, `./`, `../` or `~` is a folder of images, see
+        `image_folder.source`.
       data_dir: TFDS directory that holds `<name>/<version>/`; default TFDS's own (`TFDS_DATA_DIR` or
         `~/tensorflow_datasets`). `digits` does not need one.
       cache_dir: where decoded arrays are kept; default `EDL_JAX_CACHE_DIR` or the user's cache directory.
@@ -127,51 +128,48 @@ def load(
       The data set, examples in stored order.
 
     Raises:
-      UserError: if the name is unknown and nothing prepared, or the data is absent, damaged or of another format.
+      UserError: if the name is unknown and nothing prepared, or the data is absent, damaged, of another format, or too
+        large for disk and memory.
     """
-    chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
-    if chosen.tfds:
-        arrays, label_names = tfds_reader.read(
-            name, chosen.image_shape, chosen.num_classes, data_dir, cache_dir, image_size
-        )
-    else:
-        arrays = _digits()
-        if image_size is not None:
-            images.check_image_size(image_size)
-            for key in ("train_images", "test_images"):
-                resized = [images.resize(image, image_size) for image in arrays[key]]
-                arrays[key] = np.stack(resized).reshape(len(resized), image_size, image_size, -1)
+    images.check_image_size(image_size)
+    if name in SPECS and not SPECS[name].tfds:
+        chosen, arrays = SPECS[name], _digits(image_size)
         label_names = tuple(str(label) for label in range(chosen.num_classes))
-    mean, std = channel_statistics(arrays["train_images"] if len(arrays["train_images"]) else arrays["test_images"])
+    else:
+        if image_folder.is_folder(name):
+            source = image_folder.source(name)
+            chosen = Spec(source.image_shape, len(source.label_names), Augment(padding=0, flip=True))
+        else:
+            chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
+            source = tfds_reader.source(name, chosen.image_shape, chosen.num_classes, data_dir)
+        arrays, label_names = decode.read(source, cache_dir, image_size), source.label_names
     augment = chosen.augment
     if name not in SPECS or image_size is not None:
         augment = dataclasses.replace(augment, padding=_padding(chosen, arrays["test_images"].shape[1]))
-    for array in (*arrays.values(), mean, std):
+    for array in arrays.values():
         array.setflags(write=False)
-    return Dataset(
-        name=name,
-        num_classes=chosen.num_classes,
-        label_names=label_names,
-        mean=mean,
-        std=std,
-        augment=augment,
-        **arrays,
-    )
+    return Dataset(name=name, num_classes=chosen.num_classes, label_names=label_names, augment=augment, **arrays)
+
+
+def file_stem(name: str) -> str:
+    """Return the name of a data set as a file may have it: slashes as dashes, of a folder's path its last part."""
+    return Path(name).expanduser().resolve().name if image_folder.is_folder(name) else name.replace("/", "-")
 
 
 def _prepared_spec(name: str, data_dir: str | os.PathLike[str] | None) -> Spec:
     """Return the description of a set that is prepared but not listed in `SPECS`."""
     parts = name.split("/")
     proper = 1 <= len(parts) <= 2 and all(re.fullmatch(r"[\w.-]*\w[\w.-]*", part) for part in parts)
-    directory = tfds_reader.find(name, data_dir) if proper else None
+    directory = tfds_directory.find(name, data_dir) if proper else None
     if directory is None:
-        root = tfds_reader.resolve(data_dir)
-        found = tfds_reader.available(data_dir)
+        root = tfds_directory.resolve(data_dir)
+        found = tfds_directory.available(data_dir)
         raise errors.UserError(
             f"{errors.unknown('dataset', name, SPECS)}; or a set prepared as array_record in {root} "
             f"(there: {', '.join(found) or 'none'})"
+            + (f"; for the folder of images write ./{name}" if proper and Path(name).is_dir() else "")
         )
-    found_features = tfds_reader.features(directory)
+    found_features = tfds_directory.features(directory)
     flip = not any(word in parts[0] for word in _CHARACTERS)
     return Spec(found_features.image_shape, found_features.num_classes, Augment(padding=0, flip=flip))
 
@@ -183,31 +181,10 @@ def _padding(chosen: Spec, side: int) -> int:
     return round(share * side) if chosen.augment.padding or chosen.tfds else 0
 
 
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and standard deviation of each channel in 0..1 units.
-
-    Computed from exact counts of the 256 values, in float64.
-
-    Args:
-      images: `[N, H, W, C]` uint8.
-
-    Returns:
-      Two `[C]` float32 arrays.
-    """
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for start in range(0, len(images), _STATISTICS_BATCH):
-        batch = images[start : start + _STATISTICS_BATCH]
-        for channel, count in enumerate(counts):
-            count += np.bincount(batch[..., channel].ravel(), minlength=256)
-    values = np.arange(256) / 255.0
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    mean = shares @ values
-    variance = (shares * np.square(values[None, :] - mean[:, None])).sum(axis=1)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
-
-
-def _digits() -> dict[str, np.ndarray]:
+def _digits(image_size: int | None) -> dict[str, np.ndarray]:
     """Return scikit-learn's 1,797 digits, split with the same share of each class, 0..16 scaled to 0..255.
+
+    The arrays are those of `decode.read`.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
     """
@@ -215,13 +192,17 @@ def _digits() -> dict[str, np.ndarray]:
     from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
-    images = np.rint(pixels * (255.0 / 16.0)).astype(np.uint8).reshape(-1, *SPECS["digits"].image_shape)
+    digits = np.rint(pixels * (255.0 / 16.0)).astype(np.uint8).reshape(-1, *SPECS["digits"].image_shape)
+    if image_size is not None:
+        digits = np.stack([images.resize(image, image_size).reshape(image_size, image_size, 1) for image in digits])
     parts = train_test_split(
-        images,
+        digits,
         labels.astype(np.int32),
         test_size=_DIGITS_TEST_SIZE,
         stratify=labels,
         random_state=_DIGITS_SEED,
     )
     keys = ("train_images", "test_images", "train_labels", "test_labels")
-    return {key: np.asarray(part) for key, part in zip(keys, parts, strict=True)}
+    arrays = {key: np.asarray(part) for key, part in zip(keys, parts, strict=True)}
+    arrays["mean"], arrays["std"] = decode.channel_statistics(arrays["train_images"])
+    return arrays

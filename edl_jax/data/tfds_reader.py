@@ -1,346 +1,85 @@
-"""Read a prepared TFDS directory (array_record) into memory: no TensorFlow, no network.
+"""Read the examples of a prepared TFDS directory (array_record): no TensorFlow, no network."""
 
-`<data_dir>/<name>/<version>/` is found by its `dataset_info.json`, so that absent data is an immediate,
-clear error; TFDS itself would retry a dead network for minutes.
-"""
-
-import dataclasses
-import hashlib
-import json
 import os
-import re
-import shlex
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edl_jax.data import cache, images
+from edl_jax.data import tfds_directory
+from edl_jax.data.source import SPLITS, Read, Source
+from edl_jax.data.tfds_directory import Features, Prepared, damaged
 from edl_jax.errors import UserError
 
-INFO_FILENAME = "dataset_info.json"
-FEATURES_FILENAME = "features.json"
-SPLITS = ("train", "test")
-_TEST_SPLITS = ("test", "validation")  # imagenet2012 and food101 have only the second
 
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
-_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # TFDS's default for the names of shards
-_FILE_FORMAT = "array_record"
-_DECODE_BATCH = 1000  # examples decoded at a time, so that they never all exist twice
-_CACHE_FORMAT = b"1"  # change it to invalidate every entry
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A version directory whose description has been checked.
-
-    Attributes:
-      directory: `<data_dir>/<name>/<version>`.
-      name: the data set's name, with its config if it has one: cifar10_corrupted/brightness_1.
-      lengths: number of examples to train on and to test with.
-      stored_splits: the names that those have in the directory; a set without training images has no "train".
-      shards: every file of records, of all splits, sorted.
-    """
-
-    directory: Path
-    name: str
-    lengths: dict[str, int]
-    stored_splits: dict[str, str]
-    shards: tuple[Path, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """The two features of a prepared set that are read.
-
-    Attributes:
-      image: key of the image.
-      image_shape: `(H, W, C)`; H and W are `None` where images vary in size.
-      label: key of the label.
-      num_classes: number of classes.
-    """
-
-    image: str
-    image_shape: tuple[int | None, int | None, int]
-    label: str
-    num_classes: int
-
-
-def default_data_dir() -> Path:
-    """Return TFDS's own default directory: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-
-
-def resolve(data_dir: str | os.PathLike[str] | None) -> Path:
-    """Return `data_dir` with `~` expanded, or TFDS's default if it is `None`."""
-    return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
-
-
-def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the newest prepared version directory of `name`, or `None` if there is none.
-
-    Raises:
-      UserError: if version directories exist but none of them has a `dataset_info.json`, or the directory
-        cannot be listed.
-    """
-    root = resolve(data_dir) / name
-    try:
-        versions = [path for path in root.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f"cannot list {root}: {error.strerror}") from error
-    versions.sort(key=lambda path: tuple(int(part) for part in path.name.split(".")))
-    complete = [path for path in versions if (path / INFO_FILENAME).is_file()]
-    if versions and not complete:
-        raise _damaged(versions[-1], f"{INFO_FILENAME} is missing")
-    return complete[-1] if complete else None
-
-
-def locate(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the newest prepared version directory of `name`.
-
-    Raises:
-      UserError: if there is none; the message names the directory searched and the command to run.
-    """
-    directory = find(name, data_dir)
-    if directory is None:
-        root = resolve(data_dir)
-        raise UserError(
-            f"no prepared {name} in {root} (looked for {root / name}/<version>/{INFO_FILENAME}): "
-            f"run `{_command(name, root)}` or pass another --data-dir"
-        )
-    return directory
-
-
-def inspect(directory: Path) -> Prepared:
-    """Check a version directory without opening its records.
-
-    Raises:
-      UserError: if `dataset_info.json` cannot be read, the records have another format than array_record,
-        or a split or one of its files is missing.
-    """
-    try:
-        info = json.loads((directory / INFO_FILENAME).read_bytes())
-        # The folder above the version is that of the config, where the set has some.
-        name = info.get("name") or directory.parent.name
-        file_format = info.get("fileFormat", "tfrecord")
-        splits = {
-            split["name"]: (
-                [int(length) for length in split["shardLengths"]],
-                split.get("filepathTemplate", _TEMPLATE),
-            )
-            for split in info["splits"]
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(directory, f"{INFO_FILENAME} cannot be read: {type(error).__name__}") from error
-    if file_format != _FILE_FORMAT:
-        raise UserError(
-            f"{directory} was prepared as {file_format}, which cannot be read without TensorFlow "
-            f"(expected {_FILE_FORMAT}): run `{_command(name, Path('DIR'))}` with another directory and read that"
-        )
-    test_split = next((split for split in _TEST_SPLITS if split in splits), None)
-    if test_split is None:
-        raise _damaged(directory, "it has no split 'test' or 'validation'")
-    stored_splits = {"train": "train", "test": test_split} if "train" in splits else {"test": test_split}
-    shards = []
-    for split in stored_splits.values():
-        lengths, template = splits[split]
-        shards += [directory / _shard_name(template, name, split, index, len(lengths)) for index in range(len(lengths))]
-    for shard in shards:
-        if not shard.is_file():
-            raise _damaged(directory, f"{shard.name} is missing")
-    return Prepared(
-        directory=directory,
-        name=_full_name(directory, name),
-        lengths={split: sum(splits[stored][0]) for split, stored in stored_splits.items()},
-        stored_splits=stored_splits,
-        shards=tuple(sorted(shards)),
-    )
-
-
-def features(directory: Path) -> Features:
-    """Return the image and the class label of a version directory, from its features.json.
-
-    Where there are several of one kind, those named `image` and `label`.
-
-    Raises:
-      UserError: the file cannot be read, or the set does not have one image (grey or RGB) and one class label.
-    """
-    try:
-        stored = json.loads((directory / FEATURES_FILENAME).read_bytes())["featuresDict"]["features"]
-        kinds = {key: feature["pythonClassName"].rsplit(".", 1)[-1] for key, feature in stored.items()}
-        image, label = (_only(kinds, kind, usual) for kind, usual in (("Image", "image"), ("ClassLabel", "label")))
-        if image is None or label is None:
-            listed = ", ".join(f"{key} ({kind})" for key, kind in sorted(kinds.items()))
-            raise UserError(
-                f"{directory} is no image-classification set: expected one Image and one ClassLabel, it has {listed}"
-            )
-        sides = stored[image]["image"]["shape"]["dimensions"]
-        height, width, channels = (int(side) for side in sides)
-        num_classes = int(stored[label]["classLabel"]["numClasses"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(directory, f"{FEATURES_FILENAME} cannot be read: {type(error).__name__}") from error
-    if channels not in (1, 3):
-        raise UserError(f"{directory} has images of {channels} channels, expected 1 (grey) or 3 (RGB)")
-    shape = (height if height > 0 else None, width if width > 0 else None, channels)
-    return Features(image, shape, label, num_classes)
-
-
-def available(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Return the names of all sets prepared in a TFDS directory, with their configs, sorted."""
-    root = resolve(data_dir)
-    found = (*root.glob(f"*/*/{INFO_FILENAME}"), *root.glob(f"*/*/*/{INFO_FILENAME}"))
-    parents = {path.parent.parent for path in found if _VERSION.fullmatch(path.parent.name)}
-    return tuple(sorted(parent.relative_to(root).as_posix() for parent in parents))
-
-
-def read(
+def source(
     name: str,
     image_shape: tuple[int | None, int | None, int],
     num_classes: int,
     data_dir: str | os.PathLike[str] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    image_size: int | None = None,
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the decoded arrays of `name` and its label names, from the cache if they are there.
+) -> Source:
+    """Return a prepared set as a source.
 
     Args:
       name: TFDS name of an image classification data set, with its config if it has some: `NAME/CONFIG`.
-      image_shape: stored `(H, W, C)`, sides `None` where they vary.
+      image_shape: expected `(H, W, C)`, sides `None` where they vary.
       num_classes: expected number of classes.
       data_dir: TFDS directory; default TFDS's own.
-      cache_dir: where decoded arrays are kept; default the user's cache directory.
-      image_size: side of the square that images are brought to (`images.resize`); `None` keeps the stored size.
-
-    Returns:
-      `{"train_images", "train_labels", "test_images", "test_labels"}`, uint8 `[N, H, W, C]` and int32
-      `[N]` in stored order, and `num_classes` label names. Sets without a training split have 0 training images.
 
     Raises:
-      UserError: if the data is absent, damaged, of another format or shape, or of many sizes without `image_size`.
+      UserError: if the data is absent, of another format, or visibly damaged.
     """
-    images.check_image_size(image_size)
-    prepared = inspect(locate(name, data_dir))
-    height, width, channels = image_shape
-    if image_size is not None:
-        height = width = image_size
-    if height is None or width is None:
-        raise images.varying_size(name)
-    lengths = {"train": 0, **prepared.lengths}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for split in SPLITS:
-        shapes[f"{split}_images"] = (lengths[split], height, width, channels)
-        shapes[f"{split}_labels"] = (lengths[split],)
-    size = "" if image_size is None else f"-{image_size}"
-    stem = f"{name.replace('/', '-')}-{prepared.directory.name}{size}-{_fingerprint(prepared)}"
-    entry = cache.directory(cache_dir) / f"{stem}.npz"
-    arrays = cache.load(entry, shapes)
-    if arrays is None:
-        arrays = _decode(prepared, image_shape, num_classes, shapes, image_size)
-        cache.store(entry, arrays)
-    return arrays, _label_names(prepared.directory, num_classes)
+    prepared = tfds_directory.inspect(tfds_directory.locate(name, data_dir))
+    key = f"{name.replace('/', '-')}-{prepared.directory.name}-{tfds_directory.fingerprint(prepared)}"
+    return Source(
+        name=name,
+        key=key,
+        image_shape=image_shape,
+        label_names=tfds_directory.label_names(prepared.directory, num_classes),
+        lengths={split: prepared.lengths.get(split, 0) for split in SPLITS},
+        open=lambda: _open(prepared, image_shape, num_classes),
+        wrong_shape=lambda shape: damaged(prepared.directory, f"an image is {shape}, expected {image_shape}"),
+    )
 
 
-def _decode(
-    prepared: Prepared,
-    image_shape: tuple[int | None, int | None, int],
-    num_classes: int,
-    shapes: dict[str, tuple[int, ...]],
-    image_size: int | None,
-) -> dict[str, np.ndarray]:
-    """Decode every example of both splits once, into arrays of `shapes`."""
+def _open(prepared: Prepared, image_shape: tuple[int | None, int | None, int], num_classes: int) -> Read:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise UserError(f"reading {prepared.name} needs the package tensorflow-datasets: {error}") from error
-
-    arrays: dict[str, np.ndarray] = {}
-    found = features(prepared.directory)
+    found = tfds_directory.features(prepared.directory)
     if found.image_shape != image_shape:
-        raise _damaged(prepared.directory, f"its images are {found.image_shape}, expected {image_shape}")
+        raise damaged(prepared.directory, f"its images are {found.image_shape}, expected {image_shape}")
     try:
         builder: Any = tfds.builder_from_directory(prepared.directory)
-        for split in SPLITS:
-            decoded = np.empty(shapes[f"{split}_images"], np.uint8)
-            labels = np.empty(len(decoded), np.int32)
-            arrays |= {f"{split}_images": decoded, f"{split}_labels": labels}
-            if split not in prepared.stored_splits:
-                continue
-            source = builder.as_data_source(prepared.stored_splits[split])
-            for start in range(0, len(decoded), _DECODE_BATCH):
-                stop = min(start + _DECODE_BATCH, len(decoded))
-                examples = source.__getitems__(range(start, stop))
-                for row, example in enumerate(examples, start):
-                    image = example[found.image]
-                    if image_size is not None:
-                        image = images.resize(image, image_size).reshape(decoded.shape[1:])
-                    decoded[row] = image
-                labels[start:stop] = [example[found.label] for example in examples]
-            if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
-                raise _damaged(prepared.directory, f"a {split} label is not in 0..{num_classes - 1}")
-    except (UserError, MemoryError):
-        raise
-    except ImportError as error:  # array_record is installed with TFDS on Linux only
-        raise UserError(f"reading {prepared.name} needs one more package: {_one_line(error)}") from error
-    except Exception as error:  # whatever TFDS, protobuf, array_record and the decoder make of broken files
-        raise _damaged(prepared.directory, _one_line(error)) from error
-    return arrays
+        records = {split: builder.as_data_source(stored) for split, stored in prepared.stored_splits.items()}
+    except Exception as error:
+        raise _reading_error(prepared, error) from error
+
+    def read(split: str, start: int, stop: int) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        try:
+            return _examples(records[split].__getitems__(range(start, stop)), found, num_classes)
+        except Exception as error:  # whatever TFDS, protobuf, array_record and the decoder make of broken files
+            raise _reading_error(prepared, error) from error
+
+    return read
 
 
-def _only(kinds: dict[str, str], kind: str, usual: str) -> str | None:
-    """Return the key of the one feature of `kind`, or `usual` where that is among several; else None."""
-    keys = [key for key, other in kinds.items() if other == kind]
-    if len(keys) == 1:
-        return keys[0]
-    return usual if usual in keys else None
+def _examples(
+    examples: Sequence[dict[str, Any]], found: Features, num_classes: int
+) -> tuple[list[np.ndarray], list[int]]:
+    labels = [int(example[found.label]) for example in examples]
+    if not all(0 <= label < num_classes for label in labels):
+        raise ValueError(f"a label is not in 0..{num_classes - 1}")
+    return [example[found.image] for example in examples], labels
 
 
-def _full_name(directory: Path, name: str) -> str:
-    """Return NAME, or NAME/CONFIG for the version directory of a config."""
-    above = directory.parent
-    return name if above.name == name else f"{name}/{above.name}"
-
-
-def _label_names(directory: Path, num_classes: int) -> tuple[str, ...]:
-    """Return TFDS's label names, or the numbers if the file is not there or does not fit."""
-    try:
-        lines = (directory / "label.labels.txt").read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError):
-        lines = []
-    names = tuple(line for line in lines if line)
-    return names if len(names) == num_classes else tuple(str(label) for label in range(num_classes))
-
-
-def _fingerprint(prepared: Prepared) -> str:
-    """Return a key that changes when the description or a file of records does."""
-    digest = hashlib.sha256(_CACHE_FORMAT)
-    digest.update((prepared.directory / INFO_FILENAME).read_bytes())
-    for shard in prepared.shards:
-        stat = shard.stat()
-        digest.update(f"\n{shard.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _shard_name(template: str, name: str, split: str, index: int, count: int) -> str:
-    values = {
-        "DATASET": name,
-        "SPLIT": split,
-        "FILEFORMAT": _FILE_FORMAT,
-        "SHARD_INDEX": f"{index:05d}",
-        "NUM_SHARDS": f"{count:05d}",
-        "SHARD_X_OF_Y": f"{index:05d}-of-{count:05d}",
-    }
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
-
-
-def _command(name: str, data_dir: Path) -> str:
-    return f"python run.py data prepare {name} --data-dir {shlex.quote(str(data_dir))}"
-
-
-def _damaged(directory: Path, reason: str) -> UserError:
-    name, root = directory.parent.name, directory.parent.parent
-    return UserError(f"{directory} is damaged ({reason}): delete that directory and run `{_command(name, root)}`")
+def _reading_error(prepared: Prepared, error: Exception) -> Exception:
+    if isinstance(error, (UserError, MemoryError)):
+        return error
+    if isinstance(error, ImportError):  # array_record is installed with TFDS on Linux only
+        return UserError(f"reading {prepared.name} needs one more package: {_one_line(error)}")
+    return damaged(prepared.directory, _one_line(error))
 
 
 def _one_line(error: Exception) -> str:

@@ -114,7 +114,7 @@ def test_of_two_labels_the_one_of_that_name_counts(root):
     assert data.load("two", root).num_classes == 3
 
 
-@pytest.mark.parametrize("name", ["../flowers", "a/b/c", "/etc", ""])
+@pytest.mark.parametrize("name", ["flowers/../food", "a/b/c", "flowers/", ""])
 def test_a_name_that_is_a_path_is_unknown(root, name):
     with pytest.raises(UserError, match="unknown dataset"):
         data.load(name, root)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.data import registry, tfds_reader
+from edl_jax.data import decode, registry, tfds_directory
 from edl_jax.errors import UserError
 
 
@@ -61,7 +61,7 @@ def test_dataset_is_complete(name, load, no_network):
 def test_statistics_are_mean_and_standard_deviation_of_each_channel():
     rng = np.random.default_rng(0)
     images = rng.integers([0, 50, 200], [256, 60, 201], (7000, 4, 5, 3)).astype(np.uint8)
-    mean, std = registry.channel_statistics(images)
+    mean, std = decode.channel_statistics(images)
     np.testing.assert_allclose(mean, (images / 255.0).mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (images / 255.0).std(axis=(0, 1, 2)), rtol=1e-6, atol=1e-7)
 
@@ -129,8 +129,8 @@ def test_absent_data_is_reported_at_once_without_network(name, tmp_path, no_netw
 def test_default_directory_is_that_of_tfds(monkeypatch, tmp_path):
     from tensorflow_datasets.core import constants
 
-    assert str(tfds_reader.default_data_dir()) == constants.get_default_data_dir()
+    assert str(tfds_directory.default_data_dir()) == constants.get_default_data_dir()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert tfds_reader.default_data_dir() == tmp_path
+    assert tfds_directory.default_data_dir() == tmp_path
     with pytest.raises(UserError, match=str(tmp_path)):
         data.load("cifar10")

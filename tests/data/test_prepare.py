@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.data import registry, tfds_reader
+from edl_jax.data import registry, tfds_directory
 from edl_jax.errors import UserError
 
 MODULE = importlib.import_module("edl_jax.data.prepare")  # the package's attribute is the function
@@ -36,7 +36,7 @@ def run(script, archive, data_dir):
 def examples(data_dir, split):
     import tensorflow_datasets as tfds
 
-    source = tfds.builder_from_directory(tfds_reader.locate("cifar10", data_dir)).as_data_source(split)
+    source = tfds.builder_from_directory(tfds_directory.locate("cifar10", data_dir)).as_data_source(split)
     return source.__getitems__(range(len(source)))
 
 
@@ -53,7 +53,7 @@ def test_prepared_examples_are_those_of_the_archive(prepared_dir, archive):
 def test_result_is_a_directory_of_tfds_and_nothing_else_is_left(prepared_dir):
     import tensorflow_datasets as tfds
 
-    directory = tfds_reader.locate("cifar10", prepared_dir)
+    directory = tfds_directory.locate("cifar10", prepared_dir)
     assert [path.name for path in prepared_dir.iterdir()] == ["cifar10"]
     assert list(directory.parent.iterdir()) == [directory]
     builder = tfds.builder("cifar10", data_dir=prepared_dir)
@@ -91,7 +91,7 @@ def test_everything_replaced_is_restored(prepared_dir):
 
 
 def test_prepared_data_is_left_as_it_is(prepared_dir, no_network, caplog):
-    directory = tfds_reader.locate("cifar10", prepared_dir)
+    directory = tfds_directory.locate("cifar10", prepared_dir)
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     with caplog.at_level("INFO", "edl_jax"):
         assert data.prepare("cifar10", data_dir=prepared_dir) == directory
@@ -184,7 +184,7 @@ def test_archive_that_is_not_a_tar_is_refused(tmp_path, tools):
     path.write_bytes(gzip.compress(b"not a tar"))
     with pytest.raises(UserError, match=r"cannot be unpacked.*expected a cifar-10-binary\.tar\.gz"):
         data.prepare("cifar10", archive=path, data_dir=tmp_path / "tfds", _checksums=tools.checksums_of(path))
-    assert tfds_reader.find("cifar10", tmp_path / "tfds") is None
+    assert tfds_directory.find("cifar10", tmp_path / "tfds") is None
 
 
 @pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="this Python has no safe extraction")
@@ -212,7 +212,7 @@ def test_no_network_names_the_url_and_the_way_out(tmp_path, no_network):
     with pytest.raises(UserError, match=r"cannot download https?://.*cifar-10-binary\.tar\.gz .*--archive"):
         data.prepare("cifar10", data_dir=tmp_path)
     assert time.perf_counter() - start < 16
-    assert tfds_reader.find("cifar10", tmp_path) is None
+    assert tfds_directory.find("cifar10", tmp_path) is None
 
 
 def test_kill_in_the_middle_leaves_nothing_that_is_accepted(archive, tmp_path):

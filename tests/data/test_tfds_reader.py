@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.data import cache, tfds_reader
+from edl_jax.data import cache, decode, tfds_directory
 from edl_jax.errors import UserError
 
 TRAIN_SHARD = "cifar10-train.array_record-00000-of-00001"
@@ -25,7 +25,7 @@ def data_dir(prepared_dir, tmp_path):
 
 @pytest.fixture
 def version_dir(data_dir):
-    return tfds_reader.locate("cifar10", data_dir)
+    return tfds_directory.locate("cifar10", data_dir)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def no_decoding(monkeypatch):
     def refuse(*_):
         raise AssertionError("the images were decoded again")
 
-    monkeypatch.setattr(tfds_reader, "_decode", refuse)
+    monkeypatch.setattr(decode, "fill", refuse)
 
 
 def assert_same(first, second):
@@ -94,13 +94,16 @@ def flip_a_pixel(path):
 
 
 def replace_by_another_array(path):
-    with path.open("wb") as file:
-        np.savez(file, train_images=np.zeros((3, 32, 32, 3), np.uint8))
+    np.save(path, np.zeros((3, 32, 32, 3), np.uint8))
 
 
 def replace_by_objects(path):
-    with path.open("wb") as file:
-        np.savez(file, train_images=np.array([{}], dtype=object), allow_pickle=True)
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+
+
+def replace_the_directory(path):
+    shutil.rmtree(path.parent)
+    path.parent.write_text("a file")
 
 
 @pytest.mark.parametrize(
@@ -111,13 +114,18 @@ def replace_by_objects(path):
         replace_by_another_array,
         replace_by_objects,
         lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"not an archive"),
+        lambda path: path.write_bytes(b"no array"),
+        lambda path: path.unlink(),
+        lambda path: (path.parent / cache.CHECKSUMS_FILENAME).write_text("[1"),
+        lambda path: (path.parent / cache.CHECKSUMS_FILENAME).write_text("[1]"),
+        lambda path: (path.parent / cache.CHECKSUMS_FILENAME).unlink(),
+        replace_the_directory,
     ],
 )
 def test_damaged_cache_entry_is_rebuilt(data_dir, cache_dir, damage, caplog, monkeypatch, request):
     first = data.load("cifar10", data_dir, cache_dir)
     (entry,) = cache_dir.iterdir()
-    damage(entry)
+    damage(entry / "train_images.npy")
     assert_same(first, data.load("cifar10", data_dir, cache_dir))
     assert len([record for record in caplog.records if "again" in record.message]) == 1
     request.getfixturevalue("no_decoding")
@@ -140,16 +148,64 @@ def test_unusable_cache_directory_costs_one_warning(data_dir, tmp_path, caplog):
     assert all("\n" not in record.message for record in caplog.records)
 
 
+LAYOUT = {"images": ((4 << 20,), np.uint8)}
+
+
+def fill_with_ones(arrays):
+    arrays["images"][:] = 1
+
+
 def test_full_disk_costs_one_warning_and_leaves_nothing(tmp_path, caplog):
     """A limit on the size of files stands for the full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        cache.store(tmp_path / "entry.npz", {"images": np.ones((4 << 20,), np.uint8)})
+        arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert list(tmp_path.iterdir()) == []
+    assert arrays["images"].sum() == 4 << 20  # in memory
+
+
+def test_neither_disk_nor_memory_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    pages = {"SC_AVPHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    with pytest.raises(UserError, match=r"a set takes 0.0 GiB decoded, which fits neither .* --cache-dir on a larger"):
+        cache.build(tmp_path / "file" / "entry", LAYOUT, fill_with_ones, name="a set")
+
+
+def test_what_fails_while_it_is_filled_leaves_no_entry(tmp_path):
+    def fail(arrays):
+        arrays["images"][:10] = 1
+        raise UserError("a broken file")
+
+    with pytest.raises(UserError, match="a broken file"):
+        cache.build(tmp_path / "entry", LAYOUT, fail, name="a set")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mapped_bytes", [1, 1 << 30])
+def test_arrays_outlive_their_entry_and_cannot_be_written_to(tmp_path, monkeypatch, mapped_bytes):
+    monkeypatch.setattr(cache, "MAPPED_BYTES", mapped_bytes)
+    cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
+    arrays = cache.load(tmp_path / "entry", LAYOUT)
+    shutil.rmtree(tmp_path / "entry")
+    assert isinstance(arrays["images"].base, np.memmap) == (mapped_bytes == 1)
+    assert arrays["images"].sum() == 4 << 20
+    with pytest.raises(ValueError, match="read-only"):
+        arrays["images"][0] = 2
+
+
+def test_damage_inside_a_very_large_entry_is_not_looked_for(tmp_path, monkeypatch, caplog):
+    cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
+    flip_a_pixel(tmp_path / "entry" / "images.npy")
+    monkeypatch.setattr(cache, "MAPPED_BYTES", 1 << 20)
+    assert cache.load(tmp_path / "entry", LAYOUT) is not None
+    truncate(tmp_path / "entry" / "images.npy")
+    assert cache.load(tmp_path / "entry", LAYOUT) is None
+    assert "is damaged (ValueError): decoding again" in caplog.text
 
 
 def edit_info(version_dir, **changes):
@@ -189,7 +245,7 @@ def test_damaged_directory_is_one_line_that_says_what_to_do(data_dir, version_di
     assert "\n" not in message
     assert f"{version_dir} is damaged" in message
     assert f"delete that directory and run `python run.py data prepare cifar10 --data-dir {data_dir}`" in message
-    assert not cache_dir.exists()
+    assert list(cache_dir.glob("*")) == []
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "riegeli"])
@@ -204,4 +260,4 @@ def test_newest_version_is_read_and_unfinished_ones_are_not(data_dir, version_di
         shutil.copytree(version_dir, version_dir.parent / name)
     (version_dir.parent / "4.0.0").mkdir()
     shutil.copytree(version_dir, version_dir.parent / "incomplete.ABCDEF_5.0.0")
-    assert tfds_reader.locate("cifar10", data_dir).name == "3.0.10"
+    assert tfds_directory.locate("cifar10", data_dir).name == "3.0.10"
