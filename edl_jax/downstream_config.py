@@ -25,7 +25,7 @@ class DownstreamConfig:
     """Initialiser of the kernels: default, kaiming_fan_in, kaiming_fan_out, lecun, orthogonal, xavier ..."""
     dataset: str = "cifar10"
     """Data set: cifar10, cifar100, digits, fashion_mnist, mnist, or any TFDS image-classification set that is prepared
-    in the data directory: NAME or NAME/CONFIG."""
+    in the data directory, NAME or NAME/CONFIG, or a folder of images: ./PATH with train/CLASS/FILE, val/CLASS/FILE."""
     image_size: int | None = None
     """Side in pixels that images are brought to: shorter side scaled, centre cut (None: as stored)."""
     loss: str = "edl"
@@ -71,7 +71,8 @@ class DownstreamConfig:
     precision: str = "auto"
     """Precision of the computation: float32, bfloat16 or auto (bfloat16 on GPU and TPU)."""
     loop: str = "auto"
-    """How an epoch runs: one scan, jitted steps, or auto (steps on CPU)."""
+    """How an epoch runs: one scan, jitted steps, jitted steps on images that stay on the host (stream), or auto: steps
+    on CPU, scan elsewhere, stream where the images would fill more than half of the device's memory."""
     checkpoint_every: int = 1
     """Epochs between two checkpoints; the last epoch always makes one."""
 

@@ -42,7 +42,7 @@ def trace(
       folder: the trace is written to `folder/plugins/profile/<time>`.
       train_epoch: that has run before, so that nothing of the first time is traced.
       state: at the beginning of an epoch.
-      loop: `scan` or `steps`.
+      loop: `scan`, `steps` or `stream`.
       steps: of an epoch.
 
     Returns:

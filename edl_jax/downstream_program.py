@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from edl_jax import training
+from edl_jax import data, training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.downstream_task import Task, initial_state, make_optimizer
 from edl_jax.training.epoch import EpochProgram
@@ -29,6 +29,7 @@ class Program(NamedTuple):
       lr: step -> learning rate.
       flops: () -> floating-point operations of a training step, as XLA counts them.
       eval_batch_size: images of a batch that `evaluate` and `report` take.
+      resident: whether what is evaluated every epoch stays on the device.
       test_batches: the test set.
       compile_seconds: that this took.
     """
@@ -40,12 +41,13 @@ class Program(NamedTuple):
     lr: Callable[[np.int32], jax.Array]
     flops: Callable[[], float]
     eval_batch_size: int
-    test_batches: list[training.EvalBatch]
+    resident: bool
+    test_batches: Sequence[training.EvalBatch]
     compile_seconds: float
 
-    def batches(self, images: np.ndarray, labels: np.ndarray) -> list[training.EvalBatch]:
+    def batches(self, images: data.ImageView, labels: np.ndarray) -> Sequence[training.EvalBatch]:
         """Return examples as the batches that `evaluate` and `report` take."""
-        return training.make_eval_batches(images, labels, self.eval_batch_size)
+        return training.make_eval_batches(images, labels, self.eval_batch_size, resident=self.resident)
 
 
 class Programs:
@@ -80,7 +82,10 @@ def compile_program(config: DownstreamConfig, task: Task) -> Program:
     train_step = training.make_train_step(task.model, task.loss_fn, optimizer, prepare, task.augment, ema=config.ema)
     # One size for all that is evaluated, the training images of the end included: one program.
     size = min(_EVAL_BATCH, max(len(task.dataset.test_images), len(task.images)))
-    test_batches = training.make_eval_batches(task.dataset.test_images, task.dataset.test_labels, size)
+    resident = task.loop != "stream"
+    test_batches = training.make_eval_batches(
+        task.dataset.test_images, task.dataset.test_labels, size, resident=resident
+    )
 
     start = time.perf_counter()
     epochs = training.compile_program(train_step, state, images, labels, batch_size=config.batch_size, loop=task.loop)
@@ -100,4 +105,5 @@ def compile_program(config: DownstreamConfig, task: Task) -> Program:
         lowered = jax.jit(train_step).lower(state, training.TrainSums.zeros(), key, *batch)
         return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
-    return Program(init, epochs, evaluate, report, jax.jit(task.schedule), flops, size, test_batches, seconds)
+    lr = jax.jit(task.schedule)
+    return Program(init, epochs, evaluate, report, lr, flops, size, resident, test_batches, seconds)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edl_jax import training
+from edl_jax import data, training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.downstream_program import Program
 from edl_jax.downstream_task import Task
@@ -49,7 +49,7 @@ def conclude(
         from edl_jax.study import downstream_figures
 
         loss = Path(config.loss).stem
-        title = f"{loss} on {config.dataset}"
+        title = f"{loss} on {data.file_stem(config.dataset)}"
         downstream_figures.draw(
             path / "figures", report.sums, rows, loss=loss, names=task.dataset.label_names, title=title
         )
@@ -131,7 +131,7 @@ def _train_metrics(
     size = min(_TRAIN_EVAL_SIZE, len(task.images))
 
     def means(labels: np.ndarray) -> dict[str, float]:
-        batches = program.batches(task.images[:size], labels[:size])
+        batches = program.batches(task.images.select(slice(size)), labels[:size])
         return jax.device_get(program.evaluate(state, batches)).means()
 
     train = means(task.labels)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from edl_jax import data, loss, models, training
+from edl_jax import data, loss, memory, models, training
 from edl_jax.downstream_config import DownstreamConfig
 from edl_jax.errors import UserError, require
 from edl_jax.training.step import AugmentFn, LossFn
@@ -21,7 +22,7 @@ class Task:
 
     Attributes:
       dataset: training and test images.
-      images: `[N, H, W, C]` uint8, the training images in use.
+      images: `[N, H, W, C]` uint8, the training images in use; none is read yet.
       labels: `[N]` int32, as trained on.
       true_labels: `[N]` int32, before label noise.
       val_images: `[V, H, W, C]` uint8, held out of training; V is 0 where there is no validation.
@@ -36,10 +37,10 @@ class Task:
     """
 
     dataset: data.Dataset
-    images: np.ndarray
+    images: data.ImageView
     labels: np.ndarray
     true_labels: np.ndarray
-    val_images: np.ndarray
+    val_images: data.ImageView
     val_labels: np.ndarray
     model: nn.Module
     loss_fn: LossFn
@@ -48,6 +49,16 @@ class Task:
     loop: str
     schedule: optax.Schedule
     steps: int
+
+
+class _Examples(NamedTuple):
+    """What the seed draws, by its names in `Task`."""
+
+    images: data.ImageView
+    labels: np.ndarray
+    true_labels: np.ndarray
+    val_images: data.ImageView
+    val_labels: np.ndarray
 
 
 def prepare_task(
@@ -67,23 +78,23 @@ def prepare_task(
     except ValueError as error:
         raise UserError(f"loss {config.loss} does not fit {config.dataset}: {error}") from error
     examples = _draw_examples(config, dataset)
-    images = examples["images"]
     platform = jax.default_backend()
     precision = config.precision
     if precision == "auto":
         precision = "float32" if platform == "cpu" else "bfloat16"
     model = models.create(config.arch, num_classes, jnp.dtype(precision), init=config.init)
     # A network that cannot take these images says so when it is traced.
-    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *images.shape[1:])), train=False))
-    steps = len(images) // config.batch_size
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *examples.images.shape[1:])), train=False))
+    num_bytes = examples.images.nbytes + examples.val_images.nbytes + dataset.test_images.nbytes
+    steps = len(examples.images) // config.batch_size
     return Task(
         dataset=dataset,
-        **examples,
+        **examples._asdict(),
         model=model,
         loss_fn=loss_fn,
         augment=training.make_augment(dataset, config.augment),
         precision=precision,
-        loop=training.choose_loop(config.loop, platform),
+        loop=training.choose_loop(config.loop, platform, num_bytes, memory.total_bytes()),
         schedule=training.make_schedule(
             config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup_epochs)
         ),
@@ -91,8 +102,8 @@ def prepare_task(
     )
 
 
-def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> dict[str, np.ndarray]:
-    """Return what the seed draws: images and labels to train on and to validate on, by their names in `Task`.
+def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> _Examples:
+    """Return what the seed draws: images and labels to train on and to validate on.
 
     In this order: a subset of train_size + val_size images, class imbalance, label noise, and then the validation part
     with the share of each label as given. So validation images come out of what is at hand, and are mistaken as often
@@ -126,24 +137,21 @@ def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> dict[str,
         f"batch_size is {config.batch_size}, expected at most the {len(images)} training images of {config.dataset}"
         + (f" less val_size ({val_size})" if val_size else ""),
     )
-    examples = {"images": images, "labels": labels, "true_labels": true_labels}
-    if not val_size:
-        return {**examples, "val_images": images[:0], "val_labels": labels[:0]}
-    held_out = np.zeros(len(images), bool)
-    held_out[training.stratified_indices(labels, val_size, num_classes=num_classes, seed=config.seed)] = True
-    kept = {name: values[~held_out] for name, values in examples.items()}
-    return {**kept, "val_images": images[held_out], "val_labels": labels[held_out]}
+    out = np.zeros(len(images), bool)
+    if val_size:
+        out[training.stratified_indices(labels, val_size, num_classes=num_classes, seed=config.seed)] = True
+    return _Examples(images.select(~out), labels[~out], true_labels[~out], images.select(out), labels[out])
 
 
 def _imbalanced(
-    config: DownstreamConfig, images: np.ndarray, labels: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+    config: DownstreamConfig, images: data.ImageView, labels: np.ndarray, num_classes: int
+) -> tuple[data.ImageView, np.ndarray]:
     if config.imbalance == 1.0:
         return images, labels
     kept = data.imbalanced_indices(
         labels, config.imbalance, num_classes=num_classes, seed=config.seed, kind=config.imbalance_kind
     )
-    return images[kept], labels[kept]
+    return images.select(kept), labels[kept]
 
 
 def make_optimizer(config: DownstreamConfig, task: Task) -> optax.GradientTransformation:

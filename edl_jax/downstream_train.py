@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ class _Session(NamedTuple):
     task: Task
     program: Program
     train_epoch: TrainEpoch
-    evaluated: dict[str, list[training.EvalBatch]]  # by the prefix of their metrics
+    evaluated: dict[str, Sequence[training.EvalBatch]]  # by the prefix of their metrics
     progress: Progress
 
 
@@ -108,7 +109,10 @@ def _train(
         done_epochs=done,
         eval_share=num_evaluated / (task.steps * config.batch_size),
     )
-    train_epoch = program.epochs(train_key, jax.device_put(task.images), jax.device_put(task.labels))
+    examples = (task.images, task.labels)
+    if task.loop != "stream":
+        examples = jax.device_put((np.asarray(task.images), task.labels))
+    train_epoch = program.epochs(train_key, *examples)
     scalars = Scalars(directory.path / "tensorboard", rows) if extras.tensorboard else None
     session = _Session(directory, config, task, program, train_epoch, evaluated, progress)
     try:

@@ -55,7 +55,7 @@ def run(
     path = Path(path).expanduser().absolute()
     config = _config(path)
     name = dataset or config.dataset
-    out = path / "evaluation" / f"{name.replace('/', '-')}.json"  # a data set of TFDS may be named set/variant
+    out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
     task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
@@ -69,7 +69,8 @@ def run(
     epoch, state = stored
     # The network reads images normalised as in its training.
     prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
-    batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, min(_BATCH, len(chosen.test_images)))
+    size = min(_BATCH, len(chosen.test_images))
+    batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, size, resident=False)
     report = training.compile_report(task.model, prepare, state, batches[0])(state.averaged, batches)
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
@@ -80,7 +81,7 @@ def run(
         read_metrics(path),
         loss=Path(config.loss).stem,
         names=chosen.label_names,
-        title=f"{Path(config.loss).stem} on {name}",
+        title=f"{Path(config.loss).stem} on {data.file_stem(name)}",
         prefix=f"{out.stem}-",
     )
     write_json(out, result)

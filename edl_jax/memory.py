@@ -1,4 +1,4 @@
-"""Whether a compiled program fits in memory, before it runs."""
+"""The memory of the device, and whether a compiled program fits in it, before it runs."""
 
 import os
 from typing import Any
@@ -20,6 +20,18 @@ def available_bytes() -> int | None:
         return None if limit is None else int(limit - stats.get("bytes_in_use", 0))
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def total_bytes() -> int | None:
+    """Return the whole memory of the default device in bytes, or None where it is not known."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        limit = (device.memory_stats() or {}).get("bytes_limit")
+        return None if limit is None else int(limit)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
 

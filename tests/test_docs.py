@@ -37,7 +37,7 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
 
     for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
         monkeypatch.setattr(module, "run", accept)
-    for module, name in ((summary, "read"), (prepare, "prepare")):
+    for module, name in ((summary, "read"), (prepare, "prepare"), (downstream, "run_seeds")):
         monkeypatch.setattr(module, name, accept)
     for variable, value in _LOOP_VARIABLES.items():
         command = command.replace(variable, value)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 from downstream_cases import SMALL, changed, rows_of, run
 
-from edl_jax import config as presets, data, downstream_task, loss
+from edl_jax import config as presets, data, downstream_task, loss, memory
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.errors import DivergedError, UserError
 
@@ -54,7 +54,7 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
 
 
 @pytest.mark.parametrize("arch", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("loop", ["steps", "scan"])
+@pytest.mark.parametrize("loop", ["steps", "scan", "stream"])
 def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, compilations, arch, loop):
     with compilations() as counts:
         run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
@@ -62,12 +62,22 @@ def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, caps
     assert out == ""
     assert f"{arch} on digits with cross_entropy (cpu): 3 epochs take " in err  # though this is no terminal
     assert err.count("\n") == 1
-    ours = {"steps": ("train_batch", "draw_order"), "scan": ("train_epoch",)}[loop]
+    ours = {"steps": ("train_batch", "draw_order"), "scan": ("train_epoch",), "stream": ("train_step",)}[loop]
     for name in (*ours, "init", "eval_step"):
         found = {key: count for key, count in counts.items() if name in key.split("(")[-1].rstrip(")")}
         assert list(found.values()) == [1], (name, counts)
     counts.pop("jit(stage)", None)  # Orbax's, one for each group of arrays that it copies
     assert max(counts.values()) == 1, counts  # nothing else is compiled anew each epoch
+
+
+def test_images_that_do_not_fit_are_streamed_with_the_same_numbers(finished, tmp_path, monkeypatch):
+    images = data.load("digits").test_images.nbytes + 256 * 64
+    monkeypatch.setattr(memory, "total_bytes", lambda: 2 * images - 1)
+    result = run(SMALL, out=tmp_path / "run")
+    assert result["loop"] == "stream"
+    for row, expected in zip(rows_of(tmp_path / "run"), rows_of(finished[0]), strict=True):
+        for name in ("train_loss", "test_nll", "train_accuracy", "test_accuracy"):
+            assert row[name] == pytest.approx(expected[name], rel=1e-4)
 
 
 def test_resuming_a_finished_run_returns_its_result(finished):

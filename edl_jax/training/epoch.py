@@ -35,13 +35,13 @@ class TrainEpoch(Protocol):
 class EpochProgram(Protocol):
     """An epoch compiled for shapes: what one training needs of its seed and its data is passed in."""
 
-    def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
+    def __call__(self, key: jax.Array, images: Any, labels: Any) -> TrainEpoch:
         """Return the epochs of one training.
 
         Args:
           key: PRNG key of the whole training, the same for every epoch.
-          images: uint8 [N, H, W, C] on the device.
-          labels: int32 [N] on the device.
+          images: uint8 [N, H, W, C], on the device unless the driver streams them.
+          labels: int32 [N], likewise.
         """
         ...
 

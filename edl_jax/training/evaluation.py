@@ -1,15 +1,19 @@
 """Exact evaluation: every example counts once, whatever the size of a batch."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import jax
 import numpy as np
 
+from edl_jax.data import ImageView
 from edl_jax.training import compiler
 from edl_jax.training.metrics import EvalSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import EvalStep
+
+Images = np.ndarray | ImageView
 
 
 class EvalBatch(NamedTuple):
@@ -20,26 +24,45 @@ class EvalBatch(NamedTuple):
     mask: jax.Array
 
 
-def make_eval_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> list[EvalBatch]:
-    """Return all examples as batches of one size on the device, the last one padded and masked.
+class _Batches(Sequence[EvalBatch]):
+    """Batches that are read and sent to the device each time that they are asked for."""
+
+    def __init__(self, images: Images, labels: np.ndarray, batch_size: int) -> None:
+        self._images, self._labels, self._batch_size = images, labels, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._batch_size)
+
+    @overload
+    def __getitem__(self, index: int) -> EvalBatch: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[EvalBatch]": ...
+    def __getitem__(self, index: int | slice) -> "EvalBatch | Sequence[EvalBatch]":
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        start = range(len(self))[index] * self._batch_size
+        chunk = np.asarray(self._images[start : start + self._batch_size])
+        missing = self._batch_size - len(chunk)
+        return EvalBatch(
+            images=jax.device_put(np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0)))),
+            labels=jax.device_put(np.pad(self._labels[start : start + self._batch_size], (0, missing))),
+            mask=jax.device_put(np.arange(self._batch_size) < len(chunk)),
+        )
+
+
+def make_eval_batches(
+    images: Images, labels: np.ndarray, batch_size: int, *, resident: bool = True
+) -> Sequence[EvalBatch]:
+    """Return all examples as batches of one size, the last one padded and masked.
 
     Args:
       images: uint8 [N, H, W, C].
       labels: int32 [N].
       batch_size: examples of a batch.
+      resident: whether all batches stay on the device; else each is sent there whenever it is asked for.
     """
-    batches = []
-    for start in range(0, len(images), batch_size):
-        chunk, chunk_labels = images[start : start + batch_size], labels[start : start + batch_size]
-        missing = batch_size - len(chunk)
-        batches.append(
-            EvalBatch(
-                images=jax.device_put(np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0)))),
-                labels=jax.device_put(np.pad(chunk_labels, (0, missing))),
-                mask=jax.device_put(np.arange(batch_size) < len(chunk)),
-            )
-        )
-    return batches
+    batches = _Batches(images, labels, batch_size)
+    return list(batches) if resident else batches
 
 
 def compile_evaluate(

@@ -9,18 +9,20 @@ from edl_jax.errors import require
 from edl_jax.training.step import Prepare
 
 
-def train_subset(dataset: data.Dataset, size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def train_subset(dataset: data.Dataset, size: int | None, seed: int) -> tuple[data.ImageView, np.ndarray]:
     """Return `size` training images and labels, drawn by `seed` with each class's share kept, in stored order.
+
+    No image is read yet.
 
     Raises:
       UserError: the data set has fewer training images.
     """
-    images, labels = dataset.train_images, dataset.train_labels
+    images, labels = data.ImageView(dataset.train_images), dataset.train_labels
     if size is None or size == len(images):
         return images, labels
     require(size <= len(images), f"train_size is {size}, expected at most {len(images)} ({dataset.name} has no more)")
     chosen = stratified_indices(labels, size, num_classes=dataset.num_classes, seed=seed)
-    return images[chosen], labels[chosen]
+    return images.select(chosen), labels[chosen]
 
 
 def stratified_indices(labels: np.ndarray, size: int, *, num_classes: int, seed: int) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 XLA's CPU backend runs the gradients of convolutions inside `lax.scan` (or any while loop) without its fast
 kernels, many times slower than outside (jax issue 12868; `benchmarks/cpu_loop.py` measures it). So there are
-two drivers of the same step with the same numbers:
+drivers of the same step with the same numbers:
 
     scan    the whole epoch is one compiled `lax.scan`: nothing to dispatch (GPU, TPU)
     steps   a compiled step in a Python loop: nothing inside a while loop (CPU)
+    stream  the same, for images that do not fit on the device (`edl_jax.training.stream`)
 """
 
 import itertools
@@ -22,12 +23,20 @@ from edl_jax.training.epoch import EpochProgram, TrainEpoch, Watch, compile_orde
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import TrainStep
+from edl_jax.training.stream import compile_stream
 
-LOOPS = ("auto", "scan", "steps")
+LOOPS = ("auto", "scan", "steps", "stream")
+_DEVICE_SHARE = 0.5  # of the memory, for images; the rest is for training
 
 
-def choose_loop(loop: str, platform: str) -> str:
-    """Return `loop`, with `auto` resolved: `steps` on CPU, `scan` on accelerators.
+def choose_loop(loop: str, platform: str, num_bytes: int = 0, device_bytes: int | None = None) -> str:
+    """Return `loop`, with `auto` resolved: `steps` on CPU, `scan` on accelerators, `stream` for what does not fit.
+
+    Args:
+      loop: `auto` or another of `LOOPS`.
+      platform: of the device, as `jax.default_backend()`.
+      num_bytes: of all images, training and test.
+      device_bytes: memory of the device, of which half may hold images; None where it is not known.
 
     Raises:
       UserError: an unknown loop.
@@ -36,6 +45,8 @@ def choose_loop(loop: str, platform: str) -> str:
         raise unknown("loop", loop, LOOPS)
     if loop != "auto":
         return loop
+    if device_bytes is not None and num_bytes > _DEVICE_SHARE * device_bytes:
+        return "stream"
     return "steps" if platform == "cpu" else "scan"
 
 
@@ -43,8 +54,8 @@ def compile_epoch(
     train_step: TrainStep,
     state: TrainState,
     key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
+    images: Any,
+    labels: Any,
     *,
     batch_size: int,
     loop: str,
@@ -70,7 +81,7 @@ def compile_program(
       images: uint8 [N, H, W, C], or its shape.
       labels: int32 [N], or its shape.
       batch_size: examples of a step, at most N; the last incomplete batch of an epoch is dropped.
-      loop: `scan` or `steps`.
+      loop: `scan`, `steps` or `stream`.
 
     Raises:
       UserError: `batch_size` is larger than the data set.
@@ -81,8 +92,8 @@ def compile_program(
         f"batch_size is {batch_size}, expected between 1 and the {num_examples} training examples",
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    build = _compile_scan if loop == "scan" else _compile_steps
-    return build(train_step, state, key, images, labels, batch_size)
+    build = {"scan": _compile_scan, "steps": _compile_steps, "stream": compile_stream}
+    return build[loop](train_step, state, key, images, labels, batch_size)
 
 
 def make_scan(train_step: TrainStep, batch_size: int) -> Callable[..., tuple[TrainState, TrainSums]]:

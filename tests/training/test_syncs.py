@@ -82,13 +82,14 @@ def programs(step):
     state, sums = initial(), training.TrainSums.zeros()
     scan = jax.make_jaxpr(loops.make_scan(step, 8))(state, np.int32(0), key, key, *data(32))
     batch = jax.make_jaxpr(loops.make_batch_step(step, 4))(state, sums, order, key, *data(32))
-    return {"scan": primitives(scan), "steps": primitives(batch)}
+    stream = jax.make_jaxpr(step)(state, sums, key, *data(8))
+    return {"scan": primitives(scan), "steps": primitives(batch), "stream": primitives(stream)}
 
 
 def test_no_program_of_an_epoch_calls_the_host():
     found = programs(make_step())
     assert {"scan", "dot_general"} <= found["scan"]  # the walk does reach the step inside the scan
-    assert "dot_general" in found["steps"]
+    assert "dot_general" in found["steps"] & found["stream"]
     for names in found.values():
         assert not to_host(names)
 
@@ -159,6 +160,7 @@ def fetched(fetches, loop, watch=None):
 def test_an_epoch_fetches_nothing_scanned_and_once_for_many_steps_otherwise(fetches):
     assert fetched(fetches, "scan") == 0
     assert fetched(fetches, "steps") == 3
+    assert fetched(fetches, "stream") == 3  # and the order, once, which is seen on a device alone
 
 
 def test_watched_steps_fetch_for_the_estimate_and_then_as_rarely(fetches, capsys):
