@@ -12,8 +12,8 @@ import numpy as np
 
 from edl_jax import data, training
 from edl_jax.config import override
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_task import initial_state, prepare_task
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.task import initial_state, prepare_task
 from edl_jax.errors import UserError, require
 from edl_jax.runs import read_checkpoint, read_metrics, write_json
 from edl_jax.study import downstream_figures

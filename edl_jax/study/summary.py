@@ -11,7 +11,7 @@ from typing import Any
 from edl_jax.config import differences
 from edl_jax.errors import UserError
 
-_SEEDS = "downstream-seeds"  # COMMAND of downstream_seeds, whose import takes seconds
+_SEEDS = "downstream-seeds"  # COMMAND of downstream.seeds, whose import takes seconds
 _COLUMNS = (
     ("train_accuracy", "train accuracy"),
     ("test_accuracy", "test accuracy"),

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edl_jax import downstream_profile, training
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_program import Program, Programs
-from edl_jax.downstream_result import conclude
-from edl_jax.downstream_task import Task
+from edl_jax import training
+from edl_jax.downstream import profile
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.program import Program, Programs
+from edl_jax.downstream.result import conclude
+from edl_jax.downstream.task import Task
 from edl_jax.errors import DivergedError
 from edl_jax.runs import Run
 from edl_jax.training.epoch import TrainEpoch
@@ -138,8 +139,8 @@ def _profile(session: _Session, state: training.TrainState) -> None:
     """Trace some steps, and print where the time goes."""
     config, task = session.config, session.task
     folder = session.directory.path / "profile"
-    traced, seconds = downstream_profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
-    shown = downstream_profile.lines(
+    traced, seconds = profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
+    shown = profile.lines(
         folder,
         traced,
         images_per_second=traced * config.batch_size / seconds,

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from edl_jax import data, training
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_task import Task, initial_state, make_optimizer
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.task import Task, initial_state, make_optimizer
 from edl_jax.training.epoch import EpochProgram
 
 _EVAL_BATCH = 1000

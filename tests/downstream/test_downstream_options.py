@@ -10,8 +10,9 @@ import pytest
 from downstream_cases import SMALL, changed, numbers, rows_of, run
 from matplotlib.image import imread
 
-from edl_jax import cli, data, downstream_task, training
-from edl_jax.downstream_result import best_epoch, time_to_target
+from edl_jax import cli, data, training
+from edl_jax.downstream import task as tasks
+from edl_jax.downstream.result import best_epoch, time_to_target
 from edl_jax.runs import Run, read_checkpoint
 
 OPTIONS = changed(ema=0.9, val_size=96, label_noise=0.25, target_accuracy=0.6, loop="scan")
@@ -25,8 +26,8 @@ def finished(tmp_path_factory):
 
 
 def state_of(directory, config):
-    task = downstream_task.prepare_task(config, None, None)
-    create = jax.jit(lambda key: downstream_task.initial_state(key, config, task))
+    task = tasks.prepare_task(config, None, None)
+    create = jax.jit(lambda key: tasks.initial_state(key, config, task))
     return task, read_checkpoint(directory, create(jax.random.key(0)))[1]
 
 
@@ -97,7 +98,7 @@ def test_full_report_and_figures(finished):
 
 def test_validation_is_drawn_from_what_is_at_hand_with_each_label_s_share():
     config = changed(val_size=100, label_noise=0.4, train_size=800, seed=3)
-    task = downstream_task.prepare_task(config, None, None)
+    task = tasks.prepare_task(config, None, None)
     assert (len(task.images), len(task.val_images)) == (800, 100)
     shares = [np.bincount(labels, minlength=10) / len(labels) for labels in (task.labels, task.val_labels)]
     np.testing.assert_allclose(*shares, atol=0.01)
@@ -109,14 +110,14 @@ def test_validation_is_drawn_from_what_is_at_hand_with_each_label_s_share():
     true = np.array([stored[image.tobytes()] for image in task.val_images])
     assert np.mean(task.val_labels != true) == pytest.approx(0.4, abs=0.12)
     assert np.mean(task.labels != task.true_labels) == pytest.approx(0.4, abs=0.03)
-    other = downstream_task.prepare_task(dataclasses.replace(config, seed=4), None, None)
+    other = tasks.prepare_task(dataclasses.replace(config, seed=4), None, None)
     assert not np.array_equal(other.val_images, task.val_images)
-    again = downstream_task.prepare_task(config, None, None)
+    again = tasks.prepare_task(config, None, None)
     np.testing.assert_array_equal(again.val_images, task.val_images)
 
 
 def test_validation_follows_class_imbalance():
-    task = downstream_task.prepare_task(changed(val_size=100, imbalance=10.0, train_size=None), None, None)
+    task = tasks.prepare_task(changed(val_size=100, imbalance=10.0, train_size=None), None, None)
     counts = np.bincount(task.val_labels, minlength=10)
     assert counts.sum() == 100
     assert np.all(np.diff(counts) <= 0)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from edl_jax import data, loss, memory, models, training
-from edl_jax.downstream_config import DownstreamConfig
+from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.errors import UserError, require
 from edl_jax.training.step import AugmentFn, LossFn
 

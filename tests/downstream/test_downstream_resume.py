@@ -14,7 +14,7 @@ from downstream_cases import SMALL, changed, numbers, rows_of, run
 
 from edl_jax.runs import Run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from edl_jax import data, training
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_program import Program
-from edl_jax.downstream_task import Task
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.program import Program
+from edl_jax.downstream.task import Task
 from edl_jax.runs import write_json
 
 _TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from downstream_cases import changed, numbers, rows_of, run
 
-from edl_jax import cli, downstream, downstream_task, loss, profile
-from edl_jax.downstream_seeds import COMMAND
+from edl_jax import cli, downstream, loss, profile
+from edl_jax.downstream import task as tasks
+from edl_jax.downstream.seeds import COMMAND
 from edl_jax.errors import UserError
 from edl_jax.runs import Run
 from edl_jax.study import summary
@@ -97,18 +98,18 @@ def test_resume_keeps_finished_seeds_and_continues_the_others(several, tmp_path,
 
 
 def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypatch, capsys, caplog):
-    prepare = downstream_task.prepare_task
+    prepare = tasks.prepare_task
     cross_entropy = loss.get("cross_entropy")
     # One seed has labels that the loss turns into NaN.
     monkeypatch.setattr(
-        downstream_task.loss, "get", lambda name: lambda z, y: jnp.where(jnp.all(y == 0), jnp.nan, cross_entropy(z, y))
+        tasks.loss, "get", lambda name: lambda z, y: jnp.where(jnp.all(y == 0), jnp.nan, cross_entropy(z, y))
     )
 
     def spoiled(config, *args):
         task = prepare(config, *args)
         return dataclasses.replace(task, labels=np.zeros_like(task.labels)) if config.seed == 1 else task
 
-    monkeypatch.setattr("edl_jax.downstream_seeds.prepare_task", spoiled)
+    monkeypatch.setattr("edl_jax.downstream.seeds.prepare_task", spoiled)
     monkeypatch.setattr("edl_jax.study.downstream_figures.draw", lambda *_, **__: None)
     out = tmp_path / "out"
     line = f"downstream --config debug --epochs 2 --train-size 128 --out {out} --seeds 0 1 2"

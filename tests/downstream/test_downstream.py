@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import pytest
 from downstream_cases import SMALL, changed, rows_of, run
 
-from edl_jax import config as presets, data, downstream_task, loss, memory
-from edl_jax.downstream import DownstreamConfig
+from edl_jax import config as presets, data, loss, memory
+from edl_jax.downstream import DownstreamConfig, task as tasks
 from edl_jax.errors import DivergedError, UserError
 
 
@@ -104,7 +104,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
         losses = cross_entropy(logits, labels)
         return jnp.where(jnp.mean(losses) < 0.4, jnp.nan, losses)
 
-    monkeypatch.setattr(downstream_task.loss, "get", lambda name: nan_when_small)
+    monkeypatch.setattr(tasks.loss, "get", lambda name: nan_when_small)
     directory = tmp_path / "run"
     config = changed(loop=loop, epochs=8)
     with pytest.raises(DivergedError) as caught:
@@ -129,7 +129,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
 
 
 def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(downstream_task.loss, "get", lambda name: lambda z, y: jnp.nan * z[:, 0])
+    monkeypatch.setattr(tasks.loss, "get", lambda name: lambda z, y: jnp.nan * z[:, 0])
     with pytest.raises(
         DivergedError, match=r"at step 0 \(epoch 1, lr 0\): the last good checkpoint is that of epoch 0"
     ):
@@ -181,7 +181,7 @@ def test_loss_of_another_number_of_classes_is_refused_in_a_line(tmp_path, monkey
     def refuse(logits, labels):
         raise ValueError("this loss was learned for 100 classes, got logits with 10")
 
-    monkeypatch.setattr(downstream_task.loss, "get", lambda name: refuse)
+    monkeypatch.setattr(tasks.loss, "get", lambda name: refuse)
     with pytest.raises(UserError, match="does not fit digits: this loss was learned for 100 classes"):
         run(SMALL, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -221,7 +221,7 @@ def test_bfloat16_trains_as_well(tmp_path):
 
 def tfds_directory():
     """Return a TFDS directory with cifar10, from EDL_JAX_TFDS_DIR or beside the checkout."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "tfds"
+    beside = Path(__file__).resolve().parents[3] / "shared" / "tfds"
     path = Path(os.environ.get("EDL_JAX_TFDS_DIR", beside))
     return path if (path / "cifar10").is_dir() else None
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_program import Programs
-from edl_jax.downstream_task import prepare_task
-from edl_jax.downstream_train import Extras, finished_result, run_one
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.program import Programs
+from edl_jax.downstream.task import prepare_task
+from edl_jax.downstream.train import Extras, finished_result, run_one
 from edl_jax.errors import DivergedError, require
 from edl_jax.runs import Run
 from edl_jax.training.tensorboard import require_tensorboard

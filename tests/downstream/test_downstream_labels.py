@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from downstream_cases import run
 
-from edl_jax import cli, data, downstream_task
+from edl_jax import cli, data
 from edl_jax.config import load_preset
-from edl_jax.downstream import DownstreamConfig
+from edl_jax.downstream import DownstreamConfig, task as tasks
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,7 @@ def test_a_noisy_run_reports_both_accuracies(debug, tmp_path):
 def test_test_labels_stay_clean_and_the_seed_decides_the_wrong_ones(debug):
     clean = data.load("digits")
     tasks = [
-        downstream_task.prepare_task(dataclasses.replace(debug, label_noise=0.3, seed=seed), None, None)
-        for seed in (0, 0, 1)
+        tasks.prepare_task(dataclasses.replace(debug, label_noise=0.3, seed=seed), None, None) for seed in (0, 0, 1)
     ]
     for task in tasks:
         np.testing.assert_array_equal(task.dataset.test_labels, clean.test_labels)
@@ -43,7 +42,7 @@ def test_test_labels_stay_clean_and_the_seed_decides_the_wrong_ones(debug):
 
 def test_an_imbalanced_set_falls_from_class_to_class(debug):
     config = dataclasses.replace(debug, imbalance=10.0, train_size=None)
-    task = downstream_task.prepare_task(config, None, None)
+    task = tasks.prepare_task(config, None, None)
     counts = np.bincount(task.labels, minlength=10)
     assert np.all(np.diff(counts) <= 0)
     assert counts[0] / counts[-1] == pytest.approx(10.0, rel=0.1)

@@ -1,25 +1,16 @@
-"""Stage 2: train an image classifier with a loss, learned or classic.
-
-    python run.py downstream --arch resnet18 --dataset cifar10 --loss edl
-
-`run` is what the command calls, `run_seeds` what it calls for several seeds. Nothing here
-knows which loss it is: learned losses get cross-entropy's learning rate, schedule and weight decay.
-"""
+"""One run of stage 2."""
 
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from edl_jax.downstream_config import DownstreamConfig
-from edl_jax.downstream_program import Programs
-from edl_jax.downstream_seeds import run_seeds
-from edl_jax.downstream_task import prepare_task
-from edl_jax.downstream_train import Extras, run_one
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.program import Programs
+from edl_jax.downstream.task import prepare_task
+from edl_jax.downstream.train import Extras, run_one
 from edl_jax.runs import Run
 from edl_jax.training.tensorboard import require_tensorboard
-
-__all__ = ["DownstreamConfig", "run", "run_seeds"]
 
 
 def run(

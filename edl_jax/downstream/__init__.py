@@ -1,0 +1,13 @@
+"""Stage 2: train an image classifier with a loss, learned or classic.
+
+    python run.py downstream --arch resnet18 --dataset cifar10 --loss edl
+
+`run` is what the command calls, `run_seeds` what it calls for several seeds. Nothing here
+knows which loss it is: learned losses get cross-entropy's learning rate, schedule and weight decay.
+"""
+
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.seeds import run_seeds
+from edl_jax.downstream.single import run
+
+__all__ = ["DownstreamConfig", "run", "run_seeds"]
