@@ -1,6 +1,8 @@
 """The memory of the device, and whether a compiled program fits in it, before it runs."""
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +11,7 @@ from edl_jax.errors import UserError
 
 # Left to the rest of the process and of the machine.
 _SHARE = 0.9
+_LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def available_bytes() -> int | None:
@@ -31,9 +34,19 @@ def total_bytes() -> int | None:
         limit = (device.memory_stats() or {}).get("bytes_limit")
         return None if limit is None else int(limit)
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+    return min([physical, *_container_limits()])
+
+
+def _container_limits() -> list[int]:
+    """Return the limits on memory that a container (cgroup version 2 or 1) puts on this process."""
+    limits = []
+    for file in _LIMIT_FILES:
+        with contextlib.suppress(OSError, ValueError):  # "max" where there is none
+            limits.append(int(file.read_text(encoding="ascii")))
+    return limits
 
 
 def require_fit(compiled: Any, runs: int, population_size: int) -> None:

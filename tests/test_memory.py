@@ -1,6 +1,7 @@
 """Runs that do not fit are refused with the number that would, before anything is allocated."""
 
 import functools
+import os
 import re
 from types import SimpleNamespace
 
@@ -133,3 +134,11 @@ def test_a_population_too_large_is_refused(free, tmp_path, capsys):
     es = presets.override(DEBUG.es, {"population_size": int(found[1])})
     smaller = make_program(DEBUG.task(), DEBUG.strategy, es, chunk=DEBUG.chunk, held_out_pairs=DEBUG.held_out_pairs)
     compile_chunk(smaller, 1, es.population_size)
+
+
+@pytest.mark.parametrize(("content", "limit"), [("1048576\n", 1 << 20), ("max\n", None), (None, None)])
+def test_a_container_s_limit_counts_where_it_is_smaller(tmp_path, monkeypatch, content, limit):
+    monkeypatch.setattr(memory, "_LIMIT_FILES", (tmp_path / "memory.max", tmp_path / "absent"))
+    if content is not None:
+        (tmp_path / "memory.max").write_text(content)
+    assert memory.total_bytes() == (limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
