@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, check_images, conv, global_mean, kaiming_fan_in
+from edl_jax.models.layers import Initializer, check_images, conv, global_mean, kaiming_fan_in, max_pool, relu
 
 # (features, size, stride, pooled) of each convolution
 _LAYERS = ((64, 11, 4, True), (192, 5, 1, True), (384, 3, 1, False), (256, 3, 1, False), (256, 3, 1, True))
@@ -40,7 +40,7 @@ class AlexNet(nn.Module):
         for index, (features, size, stride, pooled) in enumerate(_LAYERS):
             name = f"conv{index + 1}"
             x = conv(features, size, stride, self.dtype, name, init=self.kernel_init, use_bias=True)(x)
-            x = nn.relu(x)
+            x = relu(x)
             if pooled:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = max_pool(x)
         return nn.Dense(self.num_classes, name="head")(global_mean(x))

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, check_images, conv, global_mean, kaiming_fan_in
+from edl_jax.models.layers import Initializer, check_images, conv, global_mean, kaiming_fan_in, relu
 
 # (features, size, stride, padded) of each convolution but the last
 _LAYERS = (
@@ -62,7 +62,7 @@ class AllCNN(nn.Module):
                 use_bias=True,
                 pad=pad,
             )
-            x = nn.relu(layer(x))
+            x = relu(layer(x))
             if stride == 2:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, name="head")(global_mean(x))

@@ -1,4 +1,7 @@
-"""Layers that several models share: initialisers, convolution, batch normalisation, input checks."""
+"""Layers that several models share: initialisers, convolution, batch normalisation, activation, pooling, input checks.
+
+On a CPU some have another form, with the same numbers and parameters: `cpu_conv` and `cpu_forms`.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +13,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from edl_jax.errors import UserError
+from edl_jax.models import cpu_conv, cpu_forms
 
 # (key, shape, dtype) -> kernel
 Initializer = Callable[..., jax.Array]
@@ -20,6 +24,21 @@ kaiming_fan_out = initializers.variance_scaling(2.0, "fan_out", "normal")
 kaiming_fan_in = initializers.he_normal()
 # Of BERT and the vision transformers: normal of standard deviation 0.02, truncated at two of them.
 truncated_normal = initializers.truncated_normal(0.02)
+
+
+def on_cpu() -> bool:
+    """Return whether layers take the forms for a CPU."""
+    return jax.default_backend() == "cpu"
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """Return max(x, 0)."""
+    return cpu_forms.relu(x) if on_cpu() else nn.relu(x)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Map `x` [N, H, W, C] to the maxima of its 2x2 windows [N, H // 2, W // 2, C]."""
+    return cpu_forms.max_pool_2x2(x) if on_cpu() else nn.max_pool(x, (2, 2), strides=(2, 2))
 
 
 def conv(
@@ -45,6 +64,7 @@ def conv(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=init,
+        conv_general_dilated=cpu_conv.conv_general_dilated if on_cpu() else None,
         name=name,
     )
 
@@ -54,7 +74,8 @@ def batch_norm(train: bool, dtype: Any) -> partial[nn.BatchNorm]:
 
     Scale starts at 1. Parameters, statistics and the reductions that make them are float32 whatever `dtype` is.
     """
-    return partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
+    layer = cpu_forms.BatchNorm if on_cpu() else nn.BatchNorm
+    return partial(layer, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
 
 
 def global_mean(x: jax.Array) -> jax.Array:

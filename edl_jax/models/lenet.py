@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, check_images, kaiming_fan_in
+from edl_jax.models.layers import Initializer, check_images, conv, kaiming_fan_in, max_pool, relu
 
 _SIDE = 32  # the field of the original network, in which its 28x28 digits were centred
 
@@ -35,9 +35,9 @@ class LeNet5(nn.Module):
         missing = [max(0, _SIDE - side) for side in x.shape[1:3]]
         x = jnp.pad(x, ((0, 0), *((count // 2, count - count // 2) for count in missing), (0, 0)))
         for features, name in ((6, "conv1"), (16, "conv2")):
-            x = nn.Conv(features, (5, 5), padding="VALID", dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x)
-            x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
+            x = conv(features, 5, 1, self.dtype, name, init=self.kernel_init, use_bias=True, pad=False)(x)
+            x = max_pool(relu(x))
         x = x.reshape(x.shape[0], -1)
         for features, name in ((120, "dense1"), (84, "dense2")):
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x))
+            x = relu(nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x))
         return nn.Dense(self.num_classes, name="head")(x.astype(jnp.float32))

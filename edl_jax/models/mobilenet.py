@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, global_mean, kaiming_fan_out
+from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, global_mean, kaiming_fan_out, relu
 
 # (expansion, features, blocks, stride of the first block) of each stage
 _STAGES = (
@@ -48,9 +48,9 @@ class InvertedResidual(nn.Module):
         norm = batch_norm(train, self.dtype)
         init = self.kernel_init
         hidden = self.expansion * inputs.shape[-1]
-        x = nn.relu(norm(name="norm1")(conv(hidden, 1, 1, self.dtype, "expand", init=init)(inputs)))
+        x = relu(norm(name="norm1")(conv(hidden, 1, 1, self.dtype, "expand", init=init)(inputs)))
         x = conv(hidden, 3, self.stride, self.dtype, "depthwise", init=init, groups=hidden)(x)
-        x = nn.relu(norm(name="norm2")(x))
+        x = relu(norm(name="norm2")(x))
         x = norm(name="norm3")(conv(self.features, 1, 1, self.dtype, "project", init=init)(x))
         if self.stride != 1:
             return x
@@ -80,7 +80,7 @@ class MobileNetV2(nn.Module):
         check_images(images)
         norm = batch_norm(train, self.dtype)
         x = conv(32, 3, 1, self.dtype, "stem", init=self.kernel_init)(images.astype(self.dtype))
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = relu(norm(name="stem_norm")(x))
         for stage, (expansion, features, size, first_stride) in enumerate(_STAGES):
             for block in range(size):
                 stride = first_stride if block == 0 else 1
@@ -88,5 +88,5 @@ class MobileNetV2(nn.Module):
                 module = InvertedResidual(features, expansion, stride, self.dtype, self.kernel_init, name=name)
                 x = module(x, train=train)
         x = conv(1280, 1, 1, self.dtype, "last", init=self.kernel_init)(x)
-        x = nn.relu(norm(name="last_norm")(x))
+        x = relu(norm(name="last_norm")(x))
         return nn.Dense(self.num_classes, name="head")(global_mean(x))

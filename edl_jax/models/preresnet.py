@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, global_mean, kaiming_fan_out
+from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, global_mean, kaiming_fan_out, relu
 from edl_jax.models.resnet import pad_shortcut
 
 
@@ -44,7 +44,7 @@ class PreActBlock(nn.Module):
         """Map [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
         norm = batch_norm(train, self.dtype)
         init = self.kernel_init
-        active = nn.relu(norm(name="norm1")(inputs))
+        active = relu(norm(name="norm1")(inputs))
         same = self.stride == 1 and inputs.shape[-1] == self.features
         shortcut = active if self.first else inputs
         if not same and self.projection:
@@ -52,7 +52,7 @@ class PreActBlock(nn.Module):
         elif not same:
             shortcut = pad_shortcut(shortcut, self.features, self.stride)
         x = conv(self.features, 3, self.stride, self.dtype, "conv1", init=init)(active)
-        x = nn.relu(norm(name="norm2")(x))
+        x = relu(norm(name="norm2")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = conv(self.features, 3, 1, self.dtype, "conv2", init=init)(x)
         return x + shortcut
@@ -99,7 +99,7 @@ class PreActResNet(nn.Module):
                     kernel_init=self.kernel_init,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x, train=train)
-        x = nn.relu(batch_norm(train, self.dtype)(name="norm")(x))
+        x = relu(batch_norm(train, self.dtype)(name="norm")(x))
         return nn.Dense(self.num_classes, name="head")(global_mean(x))
 
 

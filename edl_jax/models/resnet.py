@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, kaiming_fan_out
+from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, kaiming_fan_out, relu
 
 
 def pad_shortcut(inputs: jax.Array, features: int, stride: int) -> jax.Array:
@@ -56,7 +56,7 @@ class BasicBlock(nn.Module):
         """Map [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
         norm = batch_norm(train, self.dtype)
         x = conv(self.features, 3, self.stride, self.dtype, "conv1", init=self.kernel_init)(inputs)
-        x = nn.relu(norm(name="norm1")(x))
+        x = relu(norm(name="norm1")(x))
         x = conv(self.features, 3, 1, self.dtype, "conv2", init=self.kernel_init)(x)
         x = norm(name="norm2", scale_init=_last_scale(self.zero_residual))(x)
         if x.shape == inputs.shape:
@@ -66,7 +66,7 @@ class BasicBlock(nn.Module):
             shortcut = norm(name="shortcut_norm")(shortcut)
         else:
             shortcut = pad_shortcut(inputs, self.features, self.stride)
-        return nn.relu(x + shortcut)
+        return relu(x + shortcut)
 
 
 class BottleneckBlock(nn.Module):
@@ -86,16 +86,16 @@ class BottleneckBlock(nn.Module):
         """Map [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), 4 * features]."""
         norm = batch_norm(train, self.dtype)
         x = conv(self.features, 1, 1, self.dtype, "conv1", init=self.kernel_init)(inputs)
-        x = nn.relu(norm(name="norm1")(x))
+        x = relu(norm(name="norm1")(x))
         x = conv(self.features, 3, self.stride, self.dtype, "conv2", init=self.kernel_init)(x)
-        x = nn.relu(norm(name="norm2")(x))
+        x = relu(norm(name="norm2")(x))
         x = conv(4 * self.features, 1, 1, self.dtype, "conv3", init=self.kernel_init)(x)
         x = norm(name="norm3", scale_init=_last_scale(self.zero_residual))(x)
         shortcut = inputs
         if x.shape != inputs.shape:
             shortcut = conv(4 * self.features, 1, self.stride, self.dtype, "shortcut", init=self.kernel_init)(inputs)
             shortcut = norm(name="shortcut_norm")(shortcut)
-        return nn.relu(x + shortcut)
+        return relu(x + shortcut)
 
 
 class ResNet(nn.Module):
@@ -126,7 +126,7 @@ class ResNet(nn.Module):
         """Return float32 logits [N, num_classes] of normalised images [N, H, W, C]."""
         check_images(images)
         x = conv(self.width, 3, 1, self.dtype, "stem", init=self.kernel_init)(images.astype(self.dtype))
-        x = nn.relu(batch_norm(train, self.dtype)(name="stem_norm")(x))
+        x = relu(batch_norm(train, self.dtype)(name="stem_norm")(x))
         for stage, size in enumerate(self.stage_sizes):
             for block in range(size):
                 features = self.width * 2**stage

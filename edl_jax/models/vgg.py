@@ -11,7 +11,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.models.layers import Initializer, batch_norm, check_images, conv, global_mean, kaiming_fan_out
+from edl_jax.models.layers import (
+    Initializer,
+    batch_norm,
+    check_images,
+    conv,
+    global_mean,
+    kaiming_fan_out,
+    max_pool,
+    relu,
+)
 
 
 class VGG(nn.Module):
@@ -41,6 +50,6 @@ class VGG(nn.Module):
             for index, features in enumerate(channels):
                 name = f"{stage + 1}_{index + 1}"
                 x = conv(features, 3, 1, self.dtype, f"conv{name}", init=self.kernel_init, use_bias=True)(x)
-                x = nn.relu(norm(name=f"norm{name}")(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = relu(norm(name=f"norm{name}")(x))
+            x = max_pool(x)
         return nn.Dense(self.num_classes, name="head")(global_mean(x))
