@@ -21,7 +21,7 @@ import torch
 import torch_classifiers
 
 from edl_jax import loss, models, training
-from edl_jax.training import compiler
+from edl_jax.training import allocator, compiler
 
 LR = 0.01
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
@@ -58,11 +58,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9, help="turns")
     parser.add_argument("--steps", type=int, default=2, help="training steps a turn")
+    parser.add_argument("--malloc", choices=("kept", "default"), default="kept", help="what becomes of freed memory")
     parser.add_argument("--tries", action="store_true", help="everything that was tried")
     flags = parser.parse_args()
+    kept = flags.malloc == "kept" and allocator.keep_freed_memory()
     print(
         f"jax {jax.__version__}, torch {torch.__version__}, {os.cpu_count()} cores, batch {flags.batch_size}, float32, "
-        f"{flags.rounds} turns of {flags.steps} steps"
+        f"{flags.rounds} turns of {flags.steps} steps, freed memory {'kept' if kept else 'given back'}"
     )
     for arch in flags.archs:
         rng = np.random.default_rng(0)

@@ -23,6 +23,9 @@ _DOWNSTREAM = {
 def downstream(args: list[str]) -> None:
     """Train an image classifier with a loss."""
     from edl_jax import downstream as stage2
+    from edl_jax.training import allocator
+
+    allocator.keep_freed_memory()
 
     @dataclasses.dataclass(frozen=True)
     class Downstream:
