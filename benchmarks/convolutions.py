@@ -1,21 +1,16 @@
 """Ways to compute a convolution on a CPU that downstream_vs_torch.py tries, each with the signature of lax's own."""
 
 import contextlib
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
-import flax.linen.linear
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
-def convolution(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
-    """Return XLA's convolution of x [N, H, W, I] and kernel [h, w, I, O]."""
-    return lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=_LAYOUT)
+from edl_jax.models import cpu_conv
+from edl_jax.models.cpu_conv import convolution
 
 
 def shifts(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> list[jax.Array]:
@@ -67,29 +62,36 @@ def _gradient_by_patches(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride:
     return _over_rows(jnp.concatenate(shifts(x, kernel, stride, pad), axis=-1), dy).reshape(kernel.shape)
 
 
+def _gradient_by_lines(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, pad: int) -> jax.Array:
+    """One product of x, shifted along rows, and dy, shifted along columns: [3 I, 3 O]; stride 1 alone."""
+    if stride > 1 or pad != kernel.shape[0] // 2:
+        return jax.vjp(lambda kernel: convolution(x, kernel, stride, pad), kernel)[1](dy)[0]
+    size, _, inputs, outputs = kernel.shape
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (0, 0), (pad, pad), (0, 0)))
+    dy = jnp.pad(dy, ((0, 0), (pad, pad), (0, 0), (0, 0)))
+    x = jnp.concatenate([x[:, :, j : j + width] for j in range(size)], -1)
+    dy = jnp.concatenate([dy[:, size - 1 - i : size - 1 - i + height] for i in range(size)], -1)
+    return _over_rows(x, dy).reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
+
+
 CONVOLUTIONS: dict[str, Callable[..., jax.Array]] = {
     "im2col": im2col,
     "filter gradient as 9 products": _with_filter_gradient(_gradient_by_products),
     "filter gradient as im2col": _with_filter_gradient(_gradient_by_patches),
+    "filter gradient as one product": _with_filter_gradient(_gradient_by_lines),
 }
 
 
 @contextlib.contextmanager
-def used_by_flax(name: str | None) -> Iterator[None]:
-    """Let Flax's convolutions be those of `CONVOLUTIONS[name]` while a network is traced; None changes nothing."""
+def used_by_models(name: str | None) -> Iterator[None]:
+    """Let the convolutions of networks be those of `CONVOLUTIONS[name]` while they are traced; None changes nothing."""
     if name is None:
         yield
         return
 
     def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **_: Any) -> jax.Array:
-        pad = 0 if padding == "VALID" else padding[0][0]
-        return CONVOLUTIONS[name](x, kernel, strides[0], pad)
+        return CONVOLUTIONS[name](x, kernel, strides[0], padding[0][0])
 
-    before = flax.linen.linear.lax
-    patched: Any = types.SimpleNamespace(**vars(lax))
-    patched.conv_general_dilated = conv_general_dilated
-    flax.linen.linear.lax = patched
-    try:
+    with mock.patch.object(cpu_conv, "conv_general_dilated", conv_general_dilated):
         yield
-    finally:
-        flax.linen.linear.lax = before

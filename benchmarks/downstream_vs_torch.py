@@ -3,7 +3,7 @@
 The same network, batch, optimizer (SGD, Nesterov) and float32 in PyTorch, channels_last. What is compared runs in
 turns, so that other load hits all; ratios are medians of the ratios within a turn, with their quartiles. Compilation
 is left out. `--tries` adds what was tried to make ours faster: other sets of operations given to the library YNNPACK
-by XLA, and other convolutions.
+by XLA, other convolutions, and each of our forms of layers (`edl_jax.models.cpu_forms`) left out.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import convolutions
 import jax
 import jax.numpy as jnp
 import numpy as np
+import plain_forms
 import torch
 import torch_classifiers
 
@@ -28,10 +29,11 @@ _YNN = "xla_cpu_experimental_ynn_fusion_type"
 
 
 class Try(NamedTuple):
-    """XLA's options, and the name of a convolution (None: XLA's)."""
+    """XLA's options, the name of a convolution, and of a form that is left out (None: ours)."""
 
     options: dict[str, str | bool]
     convolution: str | None = None
+    without: str | None = None
 
 
 def ynn(*kinds: str) -> dict[str, str | bool]:
@@ -48,6 +50,7 @@ def tries() -> dict[str, Try]:
         "products alone": Try(ynn("INDIVIDUAL_DOT")),
         "reductions alone": Try(ynn("REDUCE")),
         "products, reductions, element-wise": Try(ynn("INDIVIDUAL_DOT", "DOT", "ELTWISE", "REDUCE")),
+        **{f"without {part}": Try(ours, without=part) for part in plain_forms.PARTS},
         **{name: Try(ours, name) for name in convolutions.CONVOLUTIONS},
     }
 
@@ -89,7 +92,7 @@ def make_step(arch: str, images: np.ndarray, labels: np.ndarray, chosen: Try) ->
     )
     sums, key = training.TrainSums.zeros(), jax.random.key(1)
     arguments = (key, jnp.asarray(images), jnp.asarray(labels))
-    with convolutions.used_by_flax(chosen.convolution):
+    with convolutions.used_by_models(chosen.convolution), plain_forms.without(chosen.without):
         lowered = jax.jit(step, donate_argnums=(0, 1)).lower(state, sums, *arguments)
     compiled = lowered.compile(compiler_options=chosen.options)
 
