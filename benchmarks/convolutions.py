@@ -62,24 +62,10 @@ def _gradient_by_patches(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride:
     return _over_rows(jnp.concatenate(shifts(x, kernel, stride, pad), axis=-1), dy).reshape(kernel.shape)
 
 
-def _gradient_by_lines(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, pad: int) -> jax.Array:
-    """One product of x, shifted along rows, and dy, shifted along columns: [3 I, 3 O]; stride 1 alone."""
-    if stride > 1 or pad != kernel.shape[0] // 2:
-        return jax.vjp(lambda kernel: convolution(x, kernel, stride, pad), kernel)[1](dy)[0]
-    size, _, inputs, outputs = kernel.shape
-    height, width = x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), (0, 0), (pad, pad), (0, 0)))
-    dy = jnp.pad(dy, ((0, 0), (pad, pad), (0, 0), (0, 0)))
-    x = jnp.concatenate([x[:, :, j : j + width] for j in range(size)], -1)
-    dy = jnp.concatenate([dy[:, size - 1 - i : size - 1 - i + height] for i in range(size)], -1)
-    return _over_rows(x, dy).reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
-
-
 CONVOLUTIONS: dict[str, Callable[..., jax.Array]] = {
     "im2col": im2col,
     "filter gradient as 9 products": _with_filter_gradient(_gradient_by_products),
     "filter gradient as im2col": _with_filter_gradient(_gradient_by_patches),
-    "filter gradient as one product": _with_filter_gradient(_gradient_by_lines),
 }
 
 

@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "pooling": (cpu_forms, "max_pool_2x2", lambda x: nn.max_pool(x, (2, 2), strides=(2, 2))),
     "blocks": (cpu_conv, "blocks", lambda x, kernel: cpu_conv.convolution(x, kernel, 1, 0)),
     "columns": (cpu_conv, "columns", lambda pad, x, kernel: cpu_conv.convolution(x, kernel, 1, pad)),
+    "shifts": (cpu_conv, "shifts", lambda x, kernel: cpu_conv.convolution(x, kernel, 1, 1)),
     "phases": (cpu_conv, "phases", lambda x, kernel: cpu_conv.convolution(x, kernel, 2, 1)),
 }
 

@@ -5,10 +5,13 @@ Values and gradients are those of `lax.conv_general_dilated` up to rounding.
     blocks    no padding: neighbouring pixels become channels, x [N, H, W, I] is read as [N, H / 2, W / 2, 4 I], and
               the kernel is spread out to match: more products, each of them cheaper
     columns   few input channels: the patches and the kernel as two matrices; the gradients stay with XLA
+    shifts    few channels, sides kept: the gradient with respect to the kernel is one product of the image, moved along
+              its rows, and of the gradient of the result, moved along its columns: nothing is transposed
     phases    stride 2: the gradient with respect to the input is four convolutions, one for each parity of row and
               column, rather than one of an image with holes
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +24,8 @@ from jax import lax
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _FEW = 8  # input channels up to which blocks win
 _FEWEST = 4  # and columns
+_SOME = 16  # input and output channels up to which shifts win
+_PARTS = 16  # of a batch: products of one part each, that XLA can compute at once
 
 
 def conv_general_dilated(
@@ -47,6 +52,8 @@ def conv_general_dilated(
                 return blocks(x, kernel)
             if stride == 1 and size == 3 and inputs <= _FEWEST:
                 return columns(pad, x, kernel)
+            if stride == 1 and size == 3 and pad == 1 and max(kernel.shape[2:]) <= _SOME:
+                return shifts(x, kernel)
             if stride == 2 and size == 3 and pad == 1 and even:
                 return phases(x, kernel)
     return lax.conv_general_dilated(x, kernel, strides, padding, **options)
@@ -105,6 +112,43 @@ def _columns_backward(pad: int, kept: tuple[jax.Array, jax.Array], dy: jax.Array
 
 
 columns.defvjp(_columns_forward, _columns_backward)
+
+
+@jax.custom_vjp
+def shifts(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Return the convolution of stride 1 and padding 1 of `x` [N, H, W, I] and a 3x3 `kernel`."""
+    return convolution(x, kernel, 1, 1)
+
+
+def _shifts_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return shifts(x, kernel), (x, kernel)
+
+
+def _shifted(x: jax.Array, axis: int, distances: tuple[int, ...]) -> jax.Array:
+    """Return `x` [N, H, W, C] moved by each of `distances` along `axis`, zeros moving in: [N, H, W, C * distances]."""
+    channels, zero, total = x.shape[-1], jnp.zeros((), x.dtype), jnp.zeros((), x.dtype)
+    # A sum, since XLA's concatenation of short rows is three times slower.
+    for i, distance in enumerate(distances):
+        pads = [(0, 0, 0)] * 4
+        pads[axis] = (distance, -distance, 0)
+        pads[3] = (i * channels, (len(distances) - 1 - i) * channels, 0)
+        total += lax.pad(x, zero, pads)
+    return total
+
+
+def _shifts_backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    (dx,) = jax.vjp(lambda x: convolution(x, kernel, 1, 1), x)[1](dy)
+    # dkernel[i, j] sums x[h, w + j - 1] * dy[h + 1 - i, w] over images, h and w.
+    parts, (inputs, outputs) = math.gcd(len(x), _PARTS), kernel.shape[2:]
+    a = _shifted(x, 2, (1, 0, -1)).reshape(parts, -1, 3 * inputs)
+    b = _shifted(dy, 1, (-1, 0, 1)).reshape(parts, -1, 3 * outputs)
+    product = jnp.einsum("pka,pkb->pab", a, b, preferred_element_type=jnp.float32).sum(0)
+    product = product.reshape(3, inputs, 3, outputs).transpose(2, 0, 1, 3)
+    return dx, product.astype(kernel.dtype)
+
+
+shifts.defvjp(_shifts_forward, _shifts_backward)
 
 
 @jax.custom_vjp

@@ -136,7 +136,8 @@ def _normalise_backward(epsilon: float, kept: tuple, cotangents: tuple) -> tuple
     a = scale * inverse
     b = a * inverse * slope
     c = a * dy_mean - b * mean
-    dx = dy * _per_channel(a, x) - x * _per_channel(b, x) - _per_channel(c, x)
+    # The last operation has two operands as large as dx: so XLA writes dx once rather than in each that reads it.
+    dx = (dy * _per_channel(a, x) - _per_channel(c, x)) - x * _per_channel(b, x)
     count = x.size // x.shape[-1]
     return dx.astype(x.dtype), (slope * count).astype(scale.dtype), (dy_mean * count).astype(bias.dtype)
 

@@ -38,17 +38,19 @@ def assert_close(actual, expected, tolerance=1e-5):
         ((6, 10), 3, 8, 4, 1, 0, "blocks"),
         ((7, 5), 3, 3, 4, 1, 1, "columns"),
         ((6, 6), 3, 1, 4, 1, 1, "columns"),
+        ((7, 5), 3, 16, 5, 1, 1, "shifts"),
+        ((1, 2), 3, 5, 16, 1, 1, "shifts"),
         ((8, 6), 3, 5, 7, 2, 1, "phases"),
         ((2, 2), 3, 2, 3, 2, 1, "phases"),
         ((7, 8), 3, 5, 7, 2, 1, None),  # an odd side
         ((9, 9), 5, 3, 6, 1, 0, None),
-        ((8, 8), 3, 16, 8, 1, 1, None),
+        ((8, 8), 3, 17, 8, 1, 1, None),
         ((8, 8), 1, 16, 8, 2, 0, None),
     ],
 )
 def test_convolutions_are_those_of_lax(monkeypatch, image, size, inputs, outputs, stride, pad, form):
     called = []
-    for name in ("blocks", "columns", "phases"):
+    for name in ("blocks", "columns", "shifts", "phases"):
         original = getattr(cpu_conv, name)
         monkeypatch.setattr(cpu_conv, name, lambda *a, f=original, n=name: (called.append(n), f(*a))[1])
     x, kernel = draw(3, *image, inputs), draw(size, size, inputs, outputs, seed=1)
