@@ -2,8 +2,10 @@
 
 The same network, batch, optimizer (SGD, Nesterov) and float32 in PyTorch, channels_last. What is compared runs in
 turns, so that other load hits all; ratios are medians of the ratios within a turn, with their quartiles. Compilation
-is left out. `--tries` adds what was tried to make ours faster: other sets of operations given to the library YNNPACK
-by XLA, other convolutions, and each of our forms of layers (`edl_jax.models.cpu_forms`) left out.
+is left out. PyTorch's threads spin while they wait: on a busy machine compare the CPU's time, with
+OMP_WAIT_POLICY=passive in the environment. `--tries` adds what was tried to make ours faster: other sets of operations
+given to the library YNNPACK by XLA, other convolutions, and each of our forms of layers
+(`edl_jax.models.cpu_forms`) left out.
 """
 
 import argparse
@@ -28,6 +30,13 @@ from edl_jax.training import allocator, compiler
 LR = 0.01
 _OTHERS = 0.15
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
+
+
+class Cost(NamedTuple):
+    """Seconds of a step: of the clock, and of the CPU over all cores, which other load changes less."""
+
+    wall: float
+    cpu: float
 
 
 class Try(NamedTuple):
@@ -109,8 +118,8 @@ def make_step(arch: str, images: np.ndarray, labels: np.ndarray, chosen: Try) ->
     return run
 
 
-def measure(steps: dict[str, Callable[[], float]], rounds: int, count: int, patience: float) -> dict[str, list[float]]:
-    """Return for each step the seconds it took in each turn.
+def measure(steps: dict[str, Callable[[], float]], rounds: int, count: int, patience: float) -> dict[str, list[Cost]]:
+    """Return for each step what it took in each turn.
 
     Args:
       steps: what is compared.
@@ -121,37 +130,42 @@ def measure(steps: dict[str, Callable[[], float]], rounds: int, count: int, pati
     for step in steps.values():
         step()
         step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    costs: dict[str, list[Cost]] = {name: [] for name in steps}
     deadline, disturbed = time.monotonic() + patience, 0
-    while (turn := len(seconds["PyTorch"])) < rounds:
+    while (turn := len(costs["PyTorch"])) < rounds:
         taken, begin, turns = idle.taken(), time.perf_counter(), {}
         for name in list(steps) if turn % 2 == 0 else reversed(list(steps)):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 steps[name]()
-            turns[name] = (time.perf_counter() - start) / count
+            turns[name] = Cost((time.perf_counter() - start) / count, (time.process_time() - cpu) / count)
         if idle.others(taken, time.perf_counter() - begin) > _OTHERS:
             if time.monotonic() < deadline:
                 time.sleep(1.0)
                 continue
             disturbed += 1
         for name, value in turns.items():
-            seconds[name].append(value)
+            costs[name].append(value)
     print(f"  others kept more than {_OTHERS} cores busy in {disturbed} of {rounds} turns")
-    return seconds
+    return costs
 
 
-def report(seconds: dict[str, list[float]], batch_size: int) -> None:
-    """Print milliseconds and images/s of each, and its rate over PyTorch's."""
-    for name, values in seconds.items():
-        ratios = [other / mine for mine, other in zip(values, seconds["PyTorch"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        typical = statistics.median(values)
+def report(costs: dict[str, list[Cost]], batch_size: int) -> None:
+    """Print milliseconds, images/s, the rate over PyTorch's, and the same of CPU time, all cores together."""
+    for name, mine in costs.items():
+        wall, cpu = (statistics.median(values) for values in zip(*mine, strict=True))
+        pairs = list(zip(mine, costs["PyTorch"], strict=True))
+        by_wall, by_cpu = (_quartiles([other[i] / own[i] for own, other in pairs]) for i in (0, 1))
         print(
-            f"  {name:36s} {1e3 * typical:8.1f} ms {batch_size / typical:8.0f} images/s   "
-            f"{middle:.2f} ({low:.2f} to {high:.2f}) of PyTorch",
+            f"  {name:36s} {1e3 * wall:8.1f} ms {batch_size / wall:8.0f} images/s   {by_wall} of PyTorch   "
+            f"CPU {1e3 * cpu:8.1f} ms   {by_cpu}",
             flush=True,
         )
+
+
+def _quartiles(ratios: list[float]) -> str:
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":
