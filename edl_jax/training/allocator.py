@@ -2,7 +2,7 @@
 
 A program's temporary buffer, about 100 MB for a small network, is allocated at each step. glibc takes a block of this
 size from the kernel and gives it back when it is freed, so every step pays for tens of thousands of page faults:
-a fifth of a step (`benchmarks/downstream_vs_torch.py --malloc default`).
+a quarter of a step of ResNet-8 (`benchmarks/downstream_vs_torch.py --malloc default`).
 """
 
 import ctypes
