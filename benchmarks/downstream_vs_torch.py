@@ -1,11 +1,11 @@
 """Training on a CPU beside PyTorch: python benchmarks/downstream_vs_torch.py  (needs `pip install -e ".[bench]"`)
 
 The same network, batch, optimizer (SGD, Nesterov) and float32 in PyTorch, channels_last. What is compared runs in
-turns, so that other load hits all; ratios are medians of the ratios within a turn, with their quartiles. Compilation
-is left out. PyTorch's threads spin while they wait: on a busy machine compare the CPU's time, with
-OMP_WAIT_POLICY=passive in the environment. `--tries` adds what was tried to make ours faster: other sets of operations
-given to the library YNNPACK by XLA, other convolutions, and each of our forms of layers
-(`edl_jax.models.cpu_forms`) left out.
+turns, in a random order each, so that other load hits all; ratios are medians of the ratios within a turn, with their
+quartiles. Compilation is left out. PyTorch's threads spin while they wait: on a busy machine compare the CPU's time,
+with OMP_WAIT_POLICY=passive in the environment. `--tries` adds what was tried to make ours faster: other sets of
+operations given to the library YNNPACK by XLA, other convolutions, and each of our forms of layers
+(`edl_jax.models.cpu_forms`, `cpu_conv`) left out.
 """
 
 import argparse
@@ -132,9 +132,10 @@ def measure(steps: dict[str, Callable[[], float]], rounds: int, count: int, pati
         step()
     costs: dict[str, list[Cost]] = {name: [] for name in steps}
     deadline, disturbed = time.monotonic() + patience, 0
-    while (turn := len(costs["PyTorch"])) < rounds:
+    rng = np.random.default_rng(0)
+    while len(costs["PyTorch"]) < rounds:
         taken, begin, turns = idle.taken(), time.perf_counter(), {}
-        for name in list(steps) if turn % 2 == 0 else reversed(list(steps)):
+        for name in rng.permutation(list(steps)):
             start, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 steps[name]()

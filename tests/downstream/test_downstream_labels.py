@@ -30,14 +30,14 @@ def test_a_noisy_run_reports_both_accuracies(debug, tmp_path):
 
 def test_test_labels_stay_clean_and_the_seed_decides_the_wrong_ones(debug):
     clean = data.load("digits")
-    tasks = [
+    drawn = [
         tasks.prepare_task(dataclasses.replace(debug, label_noise=0.3, seed=seed), None, None) for seed in (0, 0, 1)
     ]
-    for task in tasks:
+    for task in drawn:
         np.testing.assert_array_equal(task.dataset.test_labels, clean.test_labels)
         assert np.mean(task.labels != task.true_labels) == pytest.approx(0.3, abs=0.01)
-    np.testing.assert_array_equal(tasks[0].labels, tasks[1].labels)
-    assert np.any(tasks[0].labels != tasks[2].labels)
+    np.testing.assert_array_equal(drawn[0].labels, drawn[1].labels)
+    assert np.any(drawn[0].labels != drawn[2].labels)
 
 
 def test_an_imbalanced_set_falls_from_class_to_class(debug):

@@ -124,6 +124,33 @@ def test_networks_have_the_gradients_of_the_plain_form(monkeypatch, arch):
     assert_close(*results, tolerance=2e-4)
 
 
+def test_second_derivatives_are_those_of_the_plain_form(monkeypatch):
+    """By reverse mode twice, as losses learned through a training step need them."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = layers.conv(4, 3, 1, jnp.float32, "shifts", init=layers.kaiming_fan_in)(x)
+            x = layers.max_pool(layers.relu(layers.batch_norm(True, jnp.float32)(name="norm")(x)))
+            return layers.conv(3, 3, 2, jnp.float32, "phases", init=layers.kaiming_fan_in)(x)
+
+    x = draw(2, 8, 8, 5)
+    variables = Net().init(jax.random.key(0), x)
+    results = []
+    for cpu in (True, False):
+        monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
+
+        def total(params):
+            logits, _ = Net().apply({**variables, "params": params}, x, mutable=["batch_stats"])
+            return jnp.sum(jnp.square(logits))
+
+        def slope(params, total=total):
+            return sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(jax.grad(total)(params)))
+
+        results.append(jax.jit(jax.grad(slope))(variables["params"]))
+    assert_close(*results, tolerance=1e-4)
+
+
 def test_seeds_in_one_program(monkeypatch):
     """Networks of several weights at once, as `jax.vmap` makes them."""
     model, images = models.create("lenet5", 10), draw(4, 32, 32, 3)
