@@ -19,6 +19,7 @@ run: $(VENV)/.installed
 
 test: lint typecheck unit
 
+# Optimised as users' programs are; `make test` compiles quickly instead, which is most of what its tests cost.
 test-all: lint typecheck
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
 
@@ -30,7 +31,7 @@ typecheck: $(VENV)/.installed-dev
 	$(PY) -m mypy
 
 unit: $(VENV)/.installed-dev
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # The prior that the package ships, and the optimum that it approaches: docs/results.md says why they look as they do.
 prior: $(VENV)/.installed

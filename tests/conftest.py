@@ -18,6 +18,15 @@ def key():
 
 
 @pytest.fixture
+def quick_compilation():
+    """Let XLA compile fast rather than well."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def compilations():
     """Return a context manager that yields a Counter of the programs compiled inside it, by name: `jit(f)`."""
 

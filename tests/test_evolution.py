@@ -42,14 +42,10 @@ def simple_sample(key, _, num_classes, labels):
     return jax.nn.log_softmax(3.0 * jax.random.normal(key, (labels.shape[0], num_classes)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast_compilation():
-    """Compiling is what these tests cost, a dozen programs: test_pretrain.py has the real ones, optimised."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "sample", simple_sample)
-        yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True)
+def fast_compilation(quick_compilation, monkeypatch):
+    """Compiling is what these tests cost, a dozen programs: test_pretrain.py has the real ones."""
+    monkeypatch.setattr(objective, "sample", simple_sample)
 
 
 def make(strategy="chaotic_es", *, chunk=2, std=0.1):

@@ -17,11 +17,7 @@ DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig())
 MIB = 2**20
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Compiled:

@@ -48,12 +48,8 @@ def simple_sample(key, _, num_classes, labels):
 
 
 @pytest.fixture
-def fast_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "sample", simple_sample)
-        yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def fast_compilation(quick_compilation, monkeypatch):
+    monkeypatch.setattr(objective, "sample", simple_sample)
 
 
 draw = jax.jit(objective.draw, static_argnums=(1, 2))

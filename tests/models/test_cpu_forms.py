@@ -108,7 +108,7 @@ def test_batch_norm_agrees_with_flax(dtype):
     assert_close(*results, tolerance=1e-5 if dtype == jnp.float32 else 2e-2)
 
 
-@pytest.mark.parametrize("arch", ["resnet8", "lenet5"])
+@pytest.mark.parametrize("arch", [pytest.param("resnet8", marks=pytest.mark.slow), "lenet5"])
 def test_networks_have_the_gradients_of_the_plain_form(monkeypatch, arch):
     images, model = draw(8, 32, 32, 3), models.create(arch, 10)
     variables = model.init(jax.random.key(0), images, train=False)
@@ -151,6 +151,7 @@ def test_second_derivatives_are_those_of_the_plain_form(monkeypatch):
     assert_close(*results, tolerance=1e-4)
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program(monkeypatch):
     """Networks of several weights at once, as `jax.vmap` makes them."""
     model, images = models.create("lenet5", 10), draw(4, 32, 32, 3)
