@@ -1,4 +1,4 @@
-"""The memory of the device, and whether a compiled program fits in it, before it runs."""
+"""The memory of the device and of the host, and whether a compiled program fits in it, before it runs."""
 
 import contextlib
 import os
@@ -21,6 +21,11 @@ def available_bytes() -> int | None:
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")
         return None if limit is None else int(limit - stats.get("bytes_in_use", 0))
+    return host_available_bytes()
+
+
+def host_available_bytes() -> int | None:
+    """Return the free memory of the host in bytes, or None where it is not known."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from edl_jax import memory
 from edl_jax.errors import UserError
 
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
@@ -72,7 +73,7 @@ def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | No
 def build(
     entry: Path, layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], *, name: str
 ) -> dict[str, np.ndarray]:
-    """Return new arrays, kept as an entry; one that is there is replaced in one step.
+    """Return new arrays, kept as an entry, which is complete or not there at all; another one is replaced.
 
     A directory that cannot be written to, or a full disk, costs a warning in the log "edl_jax": the arrays are then in
     memory, and made again the next time.
@@ -101,9 +102,8 @@ def build(
         for array in written.values():
             array.flush()
         checksums = {key: _checksum(array) for key, array in written.items()}
-        (scratch / CHECKSUMS_FILENAME).write_text(json.dumps(checksums), encoding="utf-8")
         arrays = _open(scratch, layout)  # mapped files stay valid when their directory is renamed or removed
-        _replace(scratch, entry)
+        _finish(scratch, entry, checksums)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return arrays
@@ -123,10 +123,7 @@ def _create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memm
 def _in_memory(
     layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], need: str, folder: Path
 ) -> dict[str, np.ndarray]:
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        free = None
+    free = memory.host_available_bytes()
     if free is not None and _num_bytes(layout) > _MEMORY_SHARE * free:
         raise UserError(
             f"{need}, which fits neither into {folder} nor into the {free / 2**30:.1f} GiB of free memory: "
@@ -137,9 +134,10 @@ def _in_memory(
     return _read_only(arrays)
 
 
-def _replace(scratch: Path, entry: Path) -> None:
-    """Put a finished directory in its place; another process may do the same at the same time."""
+def _finish(scratch: Path, entry: Path, checksums: Mapping[str, int]) -> None:
+    """Put a filled directory in its place; another process may do the same at the same time."""
     try:
+        (scratch / CHECKSUMS_FILENAME).write_text(json.dumps(checksums), encoding="utf-8")
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:

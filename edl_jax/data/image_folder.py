@@ -27,6 +27,11 @@ def is_folder(name: str) -> bool:
     return name in (".", "..") or name.startswith(("./", "../", "~")) or Path(name).is_absolute()
 
 
+def root(name: str) -> Path:
+    """Return the folder of a set that `is_folder`, with `~` expanded where there is such a user."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises where there is none
+
+
 def source(path: str) -> Source:
     """Return a folder of images as a source.
 
@@ -37,13 +42,13 @@ def source(path: str) -> Source:
     Raises:
       UserError: no such folder, no part to test with, an empty class, or one that is not trained on.
     """
-    root = Path(path).expanduser()
-    require(root.is_dir(), f"no folder {root}: expected one that holds train/CLASS/FILE and val/CLASS/FILE")
-    found = {split: next((root / n for n in names if (root / n).is_dir()), None) for split, names in _FOLDERS.items()}
-    listed = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
+    top = root(path)
+    require(top.is_dir(), f"no folder {top}: expected one that holds train/CLASS/FILE and val/CLASS/FILE")
+    found = {split: next((top / n for n in names if (top / n).is_dir()), None) for split, names in _FOLDERS.items()}
+    listed = ", ".join(sorted(entry.name for entry in top.iterdir())[:10]) or "nothing"
     test, train = found["test"], found["train"]
     if test is None:
-        raise UserError(f"{root} has no folder test, val or validation, it has {listed}: expected val/CLASS/FILE")
+        raise UserError(f"{top} has no folder test, val or validation, it has {listed}: expected val/CLASS/FILE")
     classes = _classes(train or test)
     require(len(classes) >= 2, f"{train or test} has {len(classes)} folder(s) of classes, expected at least 2")
     strange = sorted(set(_classes(test)) - set(classes))
@@ -54,15 +59,15 @@ def source(path: str) -> Source:
         for entry in entries:
             stat = Path(entry.path).stat()
             digest.update(f"{split} {entry.label} {entry.path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    name = root.resolve().name
+    name = top.resolve().name
     return Source(
-        name=str(root),
+        name=str(top),
         key=f"{name}-{digest.hexdigest()[:16]}",
         image_shape=_decode(files["test"][0].path).shape,  # type: ignore[arg-type] # of rank 3
         label_names=classes,
         lengths={split: len(entries) for split, entries in files.items()},
         open=lambda: _reader(files),
-        wrong_shape=lambda _: images.varying_size(str(root)),
+        wrong_shape=lambda _: images.varying_size(str(top)),
     )
 
 

@@ -153,7 +153,7 @@ def load(
 
 def file_stem(name: str) -> str:
     """Return the name of a data set as a file may have it: slashes as dashes, of a folder's path its last part."""
-    return Path(name).expanduser().resolve().name if image_folder.is_folder(name) else name.replace("/", "-")
+    return image_folder.root(name).resolve().name if image_folder.is_folder(name) else name.replace("/", "-")
 
 
 def _prepared_spec(name: str, data_dir: str | os.PathLike[str] | None) -> Spec:

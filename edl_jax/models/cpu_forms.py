@@ -74,7 +74,8 @@ max_pool_2x2.defvjp(_pool_forward, _pool_backward)
 class BatchNorm(nn.BatchNorm):
     """Flax's layer over the last axis; in training with a gradient that reads the activations three times.
 
-    Parameters, statistics and their names are those of the base class, which also does what is no training.
+    Parameters, statistics and their names are those of the base class, which also does what is no training, and
+    whatever `layers.batch_norm` does not ask for.
     """
 
     @nn.compact
@@ -83,7 +84,8 @@ class BatchNorm(nn.BatchNorm):
     ) -> jax.Array:
         """Map `x` [..., C] to its normalised form of type `dtype`."""
         average = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
-        if average or mask is not None or self.is_initializing():
+        usual = self.axis == -1 and self.axis_name is None and self.use_scale and self.use_bias
+        if average or not usual or mask is not None or self.is_initializing():
             return super().__call__(x, use_running_average, mask=mask)
         shape = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)

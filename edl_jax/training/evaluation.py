@@ -24,8 +24,8 @@ class EvalBatch(NamedTuple):
     mask: jax.Array
 
 
-class _Batches(Sequence[EvalBatch]):
-    """Batches that are read and sent to the device each time that they are asked for."""
+class StreamedBatches(Sequence[EvalBatch]):
+    """Batches that are read and sent to the device each time that they are asked for; see `make_eval_batches`."""
 
     def __init__(self, images: Images, labels: np.ndarray, batch_size: int) -> None:
         self._images, self._labels, self._batch_size = images, labels, batch_size
@@ -61,7 +61,7 @@ def make_eval_batches(
       batch_size: examples of a batch.
       resident: whether all batches stay on the device; else each is sent there whenever it is asked for.
     """
-    batches = _Batches(images, labels, batch_size)
+    batches = StreamedBatches(images, labels, batch_size)
     return list(batches) if resident else batches
 
 
@@ -79,6 +79,8 @@ def compile_evaluate(
         sums = EvalSums.zeros()
         for batch in batches:
             sums = compiled(state, sums, *batch)
+            if isinstance(batches, StreamedBatches):
+                jax.block_until_ready(sums)  # else the host would run ahead, and the whole set lie on the device
         return sums
 
     return evaluate

@@ -127,6 +127,12 @@ def test_what_is_wrong_with_a_folder_is_one_line(root, tmp_path, damage, message
     assert list((tmp_path / "cache").glob("*")) == []
 
 
+def test_the_home_of_an_unknown_user_is_no_folder():
+    with pytest.raises(UserError, match="no folder ~nobody-of-this-name/pets: expected one that holds"):
+        data.load("~nobody-of-this-name/pets")
+    assert data.file_stem("~nobody-of-this-name/pets") == "pets"
+
+
 def test_a_folder_named_without_its_path_is_hinted_at(root, monkeypatch):
     write_folder(root)
     monkeypatch.chdir(root.parent)

@@ -176,6 +176,17 @@ def test_neither_disk_nor_memory_is_one_line(tmp_path, monkeypatch):
         cache.build(tmp_path / "file" / "entry", LAYOUT, fill_with_ones, name="a set")
 
 
+def test_a_disk_that_is_full_at_the_last_file_costs_one_warning(tmp_path, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cache.Path, "write_text", full)
+    arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
+    assert arrays["images"].sum() == 4 << 20
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_fails_while_it_is_filled_leaves_no_entry(tmp_path):
     def fail(arrays):
         arrays["images"][:10] = 1

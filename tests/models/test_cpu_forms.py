@@ -108,6 +108,17 @@ def test_batch_norm_agrees_with_flax(dtype):
     assert_close(*results, tolerance=1e-5 if dtype == jnp.float32 else 2e-2)
 
 
+@pytest.mark.parametrize("options", [{"use_scale": False}, {"use_bias": False}, {"axis": 1}])
+def test_other_batch_norms_are_flax_s(options):
+    x = draw(6, 5, 4, 3)
+    results = []
+    for layer in (cpu_forms.BatchNorm, nn.BatchNorm):
+        module = layer(use_running_average=False, **options)
+        variables = module.init(jax.random.key(0), x)
+        results.append(module.apply(variables, x, mutable=["batch_stats"]))
+    assert_close(*results)
+
+
 @pytest.mark.parametrize("arch", [pytest.param("resnet8", marks=pytest.mark.slow), "lenet5"])
 def test_networks_have_the_gradients_of_the_plain_form(monkeypatch, arch):
     images, model = draw(8, 32, 32, 3), models.create(arch, 10)

@@ -114,6 +114,20 @@ def test_batches_that_are_made_when_asked_for_are_those_on_the_device(count):
         lazy[len(stored)]
 
 
+def test_evaluation_waits_for_each_streamed_batch_alone(monkeypatch):
+    """Else the host runs ahead of a device, and all batches lie there at once."""
+    lazy = training.make_eval_batches(ImageView(IMAGES), LABELS, 8, resident=False)
+    state, waited, wait = initial(), [], jax.block_until_ready
+    step = training.make_eval_step(Linear(), lambda x: x / 255.0 - 0.5)
+    evaluate = training.compile_evaluate(step, state, lazy[0])
+    monkeypatch.setattr(jax, "block_until_ready", lambda x: waited.append(x) or wait(x))
+    streamed = jax.device_get(evaluate(state, lazy))
+    assert len(waited) == len(lazy) == 11
+    resident = jax.device_get(evaluate(state, list(lazy)))
+    assert len(waited) == 11
+    jax.tree.map(np.testing.assert_array_equal, streamed, resident)
+
+
 def test_what_fills_more_than_half_of_the_device_is_streamed():
     for platform, fitting in (("cpu", "steps"), ("gpu", "scan")):
         assert training.choose_loop("auto", platform, 500, 1000) == fitting
