@@ -31,8 +31,10 @@ class Scalars:
     def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         from tensorboardX import SummaryWriter
 
-        again = path.is_dir() and any(path.iterdir())
-        self._writer = SummaryWriter(str(path), purge_step=1 if again else None)
+        earlier = len(list(path.iterdir())) if path.is_dir() else 0
+        # The name holds the second of its start, in which an earlier file may have been begun too.
+        suffix = f".{earlier:04d}"
+        self._writer = SummaryWriter(str(path), purge_step=1 if earlier else None, filename_suffix=suffix)
         for row in rows:
             self.add(row)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import struct
+import time
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from edl_jax import cli, data, training
 from edl_jax.downstream import task as tasks
 from edl_jax.downstream.result import best_epoch, time_to_target
 from edl_jax.runs import Run, read_checkpoint
+from edl_jax.training.tensorboard import Scalars
 
 OPTIONS = changed(ema=0.9, val_size=96, label_noise=0.25, target_accuracy=0.6, loop="scan")
 
@@ -156,6 +158,18 @@ def test_interrupted_and_resumed_run_equals_the_uninterrupted_one(finished, tmp_
     rows = rows_of(directory)
     assert sorted(found["accuracy/val"]) == [(row["epoch"], pytest.approx(row["val_accuracy"])) for row in rows]
     assert len(found["loss/train"]) == len(found["lr"]) == SMALL.epochs
+
+
+def test_resumed_within_the_same_second(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_795_821_704.5)
+    rows = [{"epoch": epoch, "lr": 0.5 / epoch} for epoch in (1, 2, 3)]
+    for done, end in ((0, 2), (1, 3)):
+        scalars = Scalars(tmp_path, rows[:done])
+        for row in rows[done:end]:
+            scalars.add(row)
+        scalars.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert shown(tmp_path) == {"lr": [(1, 0.5), (2, 0.25), (3, pytest.approx(1 / 6))]}
 
 
 def shown(folder):
