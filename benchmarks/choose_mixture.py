@@ -28,7 +28,7 @@ import numpy as np
 from mixture_candidates import CANDIDATES, REFERENCES, optimal_table
 from synthetic_tasks import KINDS, NUM_CLASSES, LossTable, Regime, Scores, make_tasks, table_of, train
 
-from edl_jax.study.statistics import interval
+from edl_jax.stats.intervals import interval
 
 NOISES = (0.0, 0.1, 0.3)
 REGIMES = {"long": Regime(examples=1000, epochs=40), "short": Regime(examples=4000, epochs=5)}

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edl_jax.models import cpu_conv
-from edl_jax.models.cpu_conv import convolution
+from edl_jax.backend import cpu_conv
+from edl_jax.backend.cpu_conv import convolution
 
 
 def shifts(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> list[jax.Array]:

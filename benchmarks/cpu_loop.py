@@ -23,9 +23,9 @@ import numpy as np
 import optax
 
 from edl_jax import data, models, training
-from edl_jax.config import load_preset
+from edl_jax.backend import allocator, compiler
+from edl_jax.core.config import load_preset
 from edl_jax.downstream import DownstreamConfig
-from edl_jax.training import allocator, compiler
 
 NUM_CLASSES = 10
 cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
@@ -140,7 +140,7 @@ def bare_timer(arch: str, steps: int, batch_size: int) -> Callable[[], float]:
         params = optax.apply_updates(state.params, updates)
         return dataclasses.replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state)
 
-    compiled = compiler.compile_program(jax.jit(step, donate_argnums=0).lower(carry, inputs, targets))
+    compiled = compiler.compile_lowered(jax.jit(step, donate_argnums=0).lower(carry, inputs, targets))
 
     def timer() -> float:
         nonlocal carry

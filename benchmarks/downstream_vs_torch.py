@@ -25,7 +25,7 @@ import torch
 import torch_classifiers
 
 from edl_jax import loss, models, training
-from edl_jax.training import allocator, compiler
+from edl_jax.backend import allocator, compiler
 
 LR = 0.01
 _OTHERS = 0.15

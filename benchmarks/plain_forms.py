@@ -7,7 +7,8 @@ from unittest import mock
 
 import flax.linen as nn
 
-from edl_jax.models import cpu_conv, cpu_forms, layers
+from edl_jax.backend import cpu_conv, cpu_forms
+from edl_jax.models import layers
 
 # What is left out -> where it is, and what takes its place.
 PARTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {

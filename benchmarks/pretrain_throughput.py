@@ -28,11 +28,11 @@ import throughput_figure
 import time_to_mark
 from jax.flatten_util import ravel_pytree
 
-from edl_jax import environment
+from edl_jax.core import environment
 from edl_jax.loss import NetworkConfig
-from edl_jax.loss._network import init as init_network
-from edl_jax.objective import draw, fitness
+from edl_jax.loss.networks.kinds import init as init_network
 from edl_jax.pretrain import PretrainConfig
+from edl_jax.pretrain.objective import draw, fitness
 from edl_jax.strategies import create
 
 try:
@@ -193,8 +193,7 @@ def whole_run(config: PretrainConfig) -> tuple[Run, float]:
 
 def search_run(config: PretrainConfig) -> Run:
     """Return generations that only draw, ask, score and tell."""
-    task = config.task()
-    start, unravel = ravel_pytree(init_network(jax.random.key(0), task.network, task.num_classes))
+    start, unravel = ravel_pytree(init_network(jax.random.key(0), config.network, config.num_classes))
     algorithm, params = create(config.strategy, start, config.es)
 
     @jax.jit
@@ -202,7 +201,7 @@ def search_run(config: PretrainConfig) -> Run:
         def body(i: jax.Array, state: Any) -> Any:
             ask_key, batch_key, tell_key = jax.random.split(jax.random.fold_in(key, i), 3)
             population, state = algorithm.ask(ask_key, state, params)
-            scores, _ = fitness(task, jax.vmap(unravel)(population), draw(batch_key, task, task.num_pairs))
+            scores, _ = fitness(config, jax.vmap(unravel)(population), draw(batch_key, config, config.num_pairs))
             return algorithm.tell(tell_key, population, scores, state, params)[0]
 
         return jax.lax.fori_loop(0, count, body, state)
@@ -221,7 +220,7 @@ def torch_run(config: PretrainConfig, way: str, *, fresh: bool) -> Run:
     start = init_network(jax.random.key(0), config.network)
     flat = torch.from_numpy(np.array(ravel_pytree(start)[0]))
     device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
-    return torch_pretrain.Evolution(config.task(), config.es, flat, way, fresh=fresh, device=device).run
+    return torch_pretrain.Evolution(config, config.es, flat, way, fresh=fresh, device=device).run
 
 
 def interleave(runs: Mapping[str, Run], rounds: int, seconds: float) -> dict[str, list[float]]:

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
-from edl_jax.drawing import BLUE, GREY, ORANGE, dress, new_figure, write
-from edl_jax.evolution import make_program
-from edl_jax.loss._network import hard_label_loss
-from edl_jax.pretrain import PretrainConfig, compile_chunk
-from edl_jax.synthetic import design, draw_predictions
+from edl_jax.loss.networks.kinds import hard_label_loss
+from edl_jax.plot.style import BLUE, GREY, ORANGE, dress, new_figure, write
+from edl_jax.pretrain import PretrainConfig, solve_optimum
+from edl_jax.pretrain.generations import compile_chunk, make_evolution
+from edl_jax.synthetic import design, draw_predictions, severity
 from edl_jax.synthetic.ranking import grouped_pairs
 from edl_jax.synthetic.shape import r_squared
 
@@ -39,23 +39,23 @@ def evolve(name: str, parameters: dict[str, float], runs: int, generations: int)
     """Return what evolution made of one target's mixture."""
     target = loss.get(name, **parameters)
     config = PretrainConfig(mixture=design.mixture_for(target, name=name), generations=generations, runs=runs)
-    task, optimum = config.task(), config.optimum()
-    program = make_program(task, config.strategy, config.es, chunk=generations, held_out_pairs=config.held_out_pairs)
-    compiled = compile_chunk(program, runs, config.es.population_size)
-    search, inputs = program.init(jax.vmap(jax.random.key)(jnp.arange(runs)))
+    optimum = solve_optimum(config)
+    evolution = make_evolution(config, chunk=generations)
+    compiled = compile_chunk(evolution, runs, config.es.population_size)
+    search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(runs)))
     start = time.perf_counter()
     search, _ = jax.block_until_ready(compiled(search, inputs, jnp.int32(generations)))
     seconds = (time.perf_counter() - start) / runs
     labels, log_p = draw_predictions(jax.random.key(12345), config.mixture, config.num_classes, _SAMPLE)
-    severity = np.asarray(task.severity(log_p, labels), np.float64)
-    wanted, best = np.asarray(target(log_p, labels)), optimum.loss_of_severity(severity)
-    found = [np.asarray(hard_label_loss(task.network, program.unravel(x), log_p, labels)) for x in search.best]
+    severities = np.asarray(severity.get(config.severity)(log_p, labels), np.float64)
+    wanted, best = np.asarray(target(log_p, labels)), optimum.loss_of_severity(severities)
+    found = [np.asarray(hard_label_loss(config.network, evolution.unravel(x), log_p, labels)) for x in search.best]
     ratios, accuracies = [], []
     for i, solution in enumerate(search.best):
-        test, fresh = program.assess(jax.random.key(10_000 + i), solution)
-        ratios.append(float(test["fitness"]) / optimum.fitness_on(*grouped_pairs(fresh, task.reuse)))
+        test, fresh = evolution.assess(jax.random.key(10_000 + i), solution)
+        ratios.append(float(test["fitness"]) / optimum.fitness_on(*grouped_pairs(fresh, config.reuse)))
         accuracies.append(float(test["ranking_accuracy"]))
-    p_t = np.exp(-np.asarray(wanted)) if name == "cross_entropy" else 1.0 - severity
+    p_t = np.exp(-np.asarray(wanted)) if name == "cross_entropy" else 1.0 - severities
     return {
         "p_t": p_t,
         "wanted": wanted,

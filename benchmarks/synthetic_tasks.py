@@ -21,9 +21,9 @@ import optax
 from scipy import interpolate
 
 from edl_jax import loss, training
-from edl_jax.loss._base import targets
-from edl_jax.loss._learned import raw_loss
-from edl_jax.loss._table import params_of
+from edl_jax.loss.artifacts.learned import raw_loss
+from edl_jax.loss.contract import targets
+from edl_jax.loss.networks.table import params_of
 from edl_jax.models.mlp import MLP
 
 NUM_CLASSES = 10

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edl_jax.drawing import BLUE, GREY, ORANGE, dress, log_numbers, new_figure, write
+from edl_jax.plot.style import BLUE, GREY, ORANGE, dress, log_numbers, new_figure, write
 
 _LABELS = {
     "population": "members of the population",

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.evolution import Program, make_program
-from edl_jax.objective import losses
-from edl_jax.pretrain import PretrainConfig, compile_chunk
+from edl_jax.pretrain import PretrainConfig, solve_optimum
+from edl_jax.pretrain.generations import Evolution, clear_programs, compile_chunk, make_evolution
+from edl_jax.pretrain.objective import losses
 from edl_jax.synthetic import MixtureConfig
 from edl_jax.synthetic.mixture import COMPONENTS
 from edl_jax.synthetic.ranking import grouped_pairs
@@ -62,11 +62,11 @@ def measure(config: PretrainConfig, seeds: int, limit: int, compilations: int) -
     """
     compiling = []
     for _ in range(compilations):
-        program, init, evolve, seconds = compiled(config, limit)
+        evolution, init, evolve, seconds = compiled(config, limit)
         compiling.append(seconds)
-    task, optimum = config.task(), config.optimum()
+    optimum = solve_optimum(config)
     values = jax.jit(
-        lambda solution, batch: losses(task, jax.tree.map(lambda x: x[None], program.unravel(solution)), batch)
+        lambda solution, batch: losses(config, jax.tree.map(lambda x: x[None], evolution.unravel(solution)), batch)
     )
 
     def look(metrics: Mapping[str, Any], search: Any, batch: Any, best_possible: float, known: np.ndarray) -> Look:
@@ -98,17 +98,18 @@ def measure(config: PretrainConfig, seeds: int, limit: int, compilations: int) -
     return {"compile": compiling, "marks": marks, "last": last}
 
 
-def compiled(config: PretrainConfig, chunk: int) -> tuple[Program, Any, Any, float]:
-    """Return (program, init, compiled evolve, seconds that tracing and compiling took), all of it made anew."""
+def compiled(config: PretrainConfig, chunk: int) -> tuple[Evolution, Any, Any, float]:
+    """Return (evolution, init, compiled evolve, seconds that tracing and compiling took), all of it made anew."""
     jax.clear_caches()
+    clear_programs()
     keys = jax.random.key(config.seed)[None]
     start = time.perf_counter()
-    program = make_program(config.task(), config.strategy, config.es, chunk=chunk, held_out_pairs=config.held_out_pairs)
-    evolve = compile_chunk(program, 1, config.es.population_size)
-    jax.block_until_ready(program.init(keys))
+    evolution = make_evolution(config, chunk=chunk)
+    evolve = compile_chunk(evolution, 1, config.es.population_size)
+    jax.block_until_ready(evolution.init(keys))
     middle = time.perf_counter()
-    jax.block_until_ready(program.init(keys))
-    return program, program.init, evolve, middle - start - (time.perf_counter() - middle)
+    jax.block_until_ready(evolution.init(keys))
+    return evolution, evolution.init, evolve, middle - start - (time.perf_counter() - middle)
 
 
 def seconds_of(init: Any, evolve: Any, keys: jax.Array, count: int) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edl_jax.objective import Task
+from edl_jax.pretrain import ObjectiveConfig
 from edl_jax.strategies import StrategyConfig
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig
 
@@ -127,19 +127,26 @@ class Evolution:
     """Generations of a rank-weighted evolution strategy with Gaussian noise: draw, ask, score, tell."""
 
     def __init__(
-        self, task: Task, es: StrategyConfig, start: Tensor, way: str, *, fresh: bool = True, device: str = "cpu"
+        self,
+        objective: ObjectiveConfig,
+        es: StrategyConfig,
+        start: Tensor,
+        way: str,
+        *,
+        fresh: bool = True,
+        device: str = "cpu",
     ):
         """Prepare a search.
 
         Args:
-          task: what is minimised: a per_class network of silu layers, severity `error`, no regularisers.
+          objective: what is minimised: a per_class network of silu layers, severity `error`, no regularisers.
           es: population, std, its decay and limit, elite ratio and step size.
           start: `[D]` first mean.
           way: one of `WAYS`.
           fresh: draw predictions in every generation; otherwise once.
           device: where to compute.
         """
-        self.task, self.es, self.losses = task, es, WAYS[way]
+        self.objective, self.es, self.losses = objective, es, WAYS[way]
         self.mean, self.std = start.clone().to(device), es.std
         size = es.population_size
         log_rank = torch.arange(1, size + 1, dtype=torch.float32, device=device).log()
@@ -162,12 +169,12 @@ class Evolution:
         return float(scores.min())
 
     def _draw(self) -> Batch:
-        count = max(-(-self.task.num_pairs // self.task.reuse), self.task.reuse + 1)
-        return batch_of(draw(self.task.mixture, self.task.num_classes, count, self.device))
+        count = max(-(-self.objective.num_pairs // self.objective.reuse), self.objective.reuse + 1)
+        return batch_of(draw(self.objective.mixture, self.objective.num_classes, count, self.device))
 
     def _score(self, members: Tensor, batch: Batch) -> Tensor:
-        losses, task = self.losses(members, batch, self.task.network.hidden), self.task
-        return fitness(losses, batch.severity, reuse=task.reuse, beta=task.beta, margin=task.margin)
+        losses, objective = self.losses(members, batch, self.objective.network.hidden), self.objective
+        return fitness(losses, batch.severity, reuse=objective.reuse, beta=objective.beta, margin=objective.margin)
 
 
 def _layers(members: Tensor, hidden: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:

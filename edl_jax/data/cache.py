@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from edl_jax import memory
-from edl_jax.errors import UserError
+from edl_jax.backend import memory
+from edl_jax.core.errors import UserError
 
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
 CHECKSUMS_FILENAME = "checksums.json"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     import requests

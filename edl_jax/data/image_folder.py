@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edl_jax.core.errors import UserError, require
 from edl_jax.data import images
 from edl_jax.data.source import Read, Source
-from edl_jax.errors import UserError, require
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}

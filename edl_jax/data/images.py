@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edl_jax.errors import UserError, require
+from edl_jax.core.errors import UserError, require
 
 MAX_IMAGE_SIZE = 4096
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 
 IMBALANCE_KINDS = ("long_tailed", "step")
 

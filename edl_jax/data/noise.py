@@ -6,7 +6,7 @@ label, drawn without replacement. Noise is for training labels; test labels must
 
 import numpy as np
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 
 # Source class -> class it is mistaken for; a class that is not listed keeps its labels.
 # Patrini et al. (2017): mnist and cifar10; Zhang & Sabuncu (2018): fashion_mnist.

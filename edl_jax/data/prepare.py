@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from edl_jax.core.errors import UserError
 from edl_jax.data import download, registry, tfds_directory
-from edl_jax.errors import UserError
 
 _log = logging.getLogger("edl_jax")
 

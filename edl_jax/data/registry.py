@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edl_jax import errors
+from edl_jax.core import errors
 from edl_jax.data import decode, image_folder, images, tfds_directory, tfds_reader
 
 _DIGITS_TEST_SIZE = 360

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 SPLITS = ("train", "test")
 # (split, start, stop) -> images [H, W] or [H, W, C] uint8 and class numbers of those examples, in stored order

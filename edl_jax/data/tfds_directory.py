@@ -12,7 +12,7 @@ import re
 import shlex
 from pathlib import Path
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError, command
 
 INFO_FILENAME = "dataset_info.json"
 FEATURES_FILENAME = "features.json"
@@ -240,4 +240,4 @@ def _shard_name(template: str, name: str, split: str, index: int, count: int) ->
 
 
 def _command(name: str, data_dir: Path) -> str:
-    return f"python run.py data prepare {name} --data-dir {shlex.quote(str(data_dir))}"
+    return command(f"data prepare {name} --data-dir {shlex.quote(str(data_dir))}")

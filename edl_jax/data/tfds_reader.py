@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from edl_jax.core.errors import UserError
 from edl_jax.data import tfds_directory
 from edl_jax.data.source import SPLITS, Read, Source
 from edl_jax.data.tfds_directory import Features, Prepared, damaged
-from edl_jax.errors import UserError
 
 
 def source(

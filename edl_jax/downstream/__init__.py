@@ -7,7 +7,7 @@ knows which loss it is: learned losses get cross-entropy's learning rate, schedu
 """
 
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.seeds import run_seeds
-from edl_jax.downstream.single import run
+from edl_jax.downstream.seeds import require_finite, run_seeds, seeds_line
+from edl_jax.downstream.single import run, summary_line
 
-__all__ = ["DownstreamConfig", "run", "run_seeds"]
+__all__ = ["DownstreamConfig", "require_finite", "run", "run_seeds", "seeds_line", "summary_line"]

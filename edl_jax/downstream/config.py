@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 from edl_jax import data, models
+from edl_jax.core.errors import require, unknown
 from edl_jax.data.imbalance import IMBALANCE_KINDS
 from edl_jax.data.noise import NOISE_KINDS
-from edl_jax.errors import require, unknown
 from edl_jax.training.loop import LOOPS
 from edl_jax.training.optimizer import DEFAULTS, OptimizerDefaults, optimizers
 from edl_jax.training.schedule import schedules

@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from edl_jax import profile, training
+from edl_jax import training
+from edl_jax.backend import roofline
 from edl_jax.training.epoch import TrainEpoch
 
 _STEPS = 10
@@ -77,8 +78,8 @@ def lines(
       precision: dtype of the computation, in which the peak is measured.
     """
     rate = images_per_second / batch_size * step_flops
-    peak, _ = profile.ceilings(jnp.dtype(precision))
-    side = profile.matrix_size()
+    peak, _ = roofline.ceilings(jnp.dtype(precision))
+    side = roofline.matrix_size()
     traces = sorted(folder.rglob("*.trace.json.gz"))
     shown = [
         f"profile: {images_per_second:,.1f} images/s, {batch_size} images a step",

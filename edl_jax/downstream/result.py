@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from edl_jax import data, training
+from edl_jax.core.files import write_json
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.program import Program
 from edl_jax.downstream.task import Task
-from edl_jax.runs import write_json
+from edl_jax.downstream.trainer import Trainer
+from edl_jax.plot import classifier
 
 _TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation
 
@@ -24,7 +25,7 @@ def conclude(
     rows: Sequence[Mapping[str, Any]],
     config: DownstreamConfig,
     task: Task,
-    program: Program,
+    trainer: Trainer,
     state: training.TrainState,
     *,
     figures: bool,
@@ -36,22 +37,26 @@ def conclude(
       rows: lines of metrics.jsonl.
       config: what was run.
       task: likewise.
-      program: its compiled functions.
+      trainer: its compiled functions.
       state: after the last step.
       figures: whether to draw.
     """
     last = rows[-1]
-    train = _train_metrics(config, task, program, state.averaged)
-    report = program.report()(state.averaged, program.test_batches)
+    train = _train_metrics(config, task, trainer, state.averaged)
+    report = trainer.report()(state.averaged, trainer.test_batches)
     metrics = report.metrics()
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
     if figures:
-        from edl_jax.study import downstream_figures
-
         loss = Path(config.loss).stem
         title = f"{loss} on {data.file_stem(config.dataset)}"
-        downstream_figures.draw(
-            path / "figures", report.sums, rows, loss=loss, names=task.dataset.label_names, title=title
+        classifier.draw(
+            path / "figures",
+            rows,
+            bins=report.sums.bins,
+            confusion=report.sums.confusion,
+            loss=loss,
+            names=task.dataset.label_names,
+            title=title,
         )
     result = {
         "loss": config.loss,
@@ -65,7 +70,7 @@ def conclude(
         **time_to_target(rows, config.target_accuracy),
     }
     if config.ema:
-        test = jax.device_get(program.evaluate(state, program.test_batches)).means()
+        test = jax.device_get(trainer.evaluate(state, trainer.test_batches)).means()
         result["test_accuracy_last_weights"] = test["accuracy"]
     return {
         **result,
@@ -78,7 +83,7 @@ def conclude(
         "loop": task.loop,
         "images_per_second": statistics.median(row["images_per_second"] for row in rows),
         "peak_memory_mib": peak_memory_mib(),
-        "compile_seconds": round(program.compile_seconds, 2),
+        "compile_seconds": round(trainer.compile_seconds, 2),
     }
 
 
@@ -125,14 +130,14 @@ def peak_memory_mib() -> float:
 
 
 def _train_metrics(
-    config: DownstreamConfig, task: Task, program: Program, state: training.TrainState
+    config: DownstreamConfig, task: Task, trainer: Trainer, state: training.TrainState
 ) -> dict[str, float]:
     """Return accuracy and NLL on training images without augmentation, with labels as given and with the true ones."""
     size = min(_TRAIN_EVAL_SIZE, len(task.images))
 
     def means(labels: np.ndarray) -> dict[str, float]:
-        batches = program.batches(task.images.select(slice(size)), labels[:size])
-        return jax.device_get(program.evaluate(state, batches)).means()
+        batches = trainer.batches(task.images.select(slice(size)), labels[:size])
+        return jax.device_get(trainer.evaluate(state, batches)).means()
 
     train = means(task.labels)
     clean = means(task.true_labels) if config.label_noise > 0.0 else train

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edl_jax.core.errors import DivergedError, require
+from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.program import Programs
+from edl_jax.downstream.single import SHOWN
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, finished_result, run_one
-from edl_jax.errors import DivergedError, require
-from edl_jax.runs import Run
+from edl_jax.downstream.trainer import Trainers
 from edl_jax.training.tensorboard import require_tensorboard
 
 COMMAND = "downstream-seeds"  # in config.json of the directory that holds the runs
@@ -52,7 +53,7 @@ def run_seeds(
     tensorboard: bool = False,
     figures: bool = True,
 ) -> dict[str, Any]:
-    """Run `config` with each of `seeds`; the second and later runs take the programs that the first has compiled.
+    """Run `config` with each of `seeds`; the second and later runs take the trainers that the first has compiled.
 
     OUT/seed-K is a run directory as `run` makes it with seed K, with the same numbers. A run that diverges is left as
     it is, the others go on; `resume` gives it another try.
@@ -82,7 +83,7 @@ def run_seeds(
     # Before anything is written, so that what cannot run leaves nothing behind.
     dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
     directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
-    programs, extras = Programs(), Extras(figures, tensorboard)
+    trainers, extras = Trainers(), Extras(figures, tensorboard)
     finished: dict[int, dict[str, Any]] = {}
     diverged: dict[str, str] = {}
     try:
@@ -94,7 +95,7 @@ def run_seeds(
                 task = prepare_task(settings, data_dir, cache_dir, dataset)
                 run = Run.open("downstream", settings, out=path, resume=path.is_dir())
                 try:
-                    result = run_one(run, settings, task, programs, extras, start=start, note=f", seed {seed}")
+                    result = run_one(run, settings, task, trainers, extras, start=start, note=f", seed {seed}")
                 except DivergedError as error:
                     _LOGGER.warning("seed %d: %s", seed, error)
                     diverged[str(seed)] = str(error)
@@ -125,3 +126,20 @@ def summarize(finished: Mapping[int, Mapping[str, Any]], diverged: Mapping[str, 
         "runs": runs,
         "diverged": dict(diverged),
     }
+
+
+def seeds_line(result: Mapping[str, Any]) -> str:
+    """Return what a person is told of the result of `run_seeds`: mean and deviation over the seeds that finished."""
+    cells = []
+    for name, title in SHOWN.items():
+        std = result["std"][name]
+        cells.append(f"{title} {result['mean'][name]:.4f}" + ("" if std is None else f" ± {std:.4f}"))
+    seeds = " ".join(map(str, result["seeds"]))
+    return f"{result['loss']} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
+
+
+def require_finite(result: Mapping[str, Any]) -> None:
+    """Raise DivergedError where seeds of a result of `run_seeds` diverged."""
+    diverged, total = result["diverged"], len(result["seeds"]) + len(result["diverged"])
+    if diverged:
+        raise DivergedError(f"{len(diverged)} of {total} seeds diverged: {', '.join(diverged)}")

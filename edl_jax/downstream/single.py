@@ -2,15 +2,24 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.program import Programs
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, run_one
-from edl_jax.runs import Run
+from edl_jax.downstream.trainer import Trainers
 from edl_jax.training.tensorboard import require_tensorboard
+
+# What a person is told of a result.
+SHOWN = {
+    "test_accuracy": "test accuracy",
+    "train_accuracy": "train accuracy",
+    "test_nll": "NLL",
+    "test_ece": "ECE",
+}
 
 
 def run(
@@ -50,4 +59,10 @@ def run(
         require_tensorboard()
     task = prepare_task(config, data_dir, cache_dir)
     directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite)
-    return run_one(directory, config, task, Programs(), Extras(figures, tensorboard, profile), start=start)
+    return run_one(directory, config, task, Trainers(), Extras(figures, tensorboard, profile), start=start)
+
+
+def summary_line(result: Mapping[str, Any]) -> str:
+    """Return what a person is told of the result of `run`."""
+    shown = "   ".join(f"{title} {result[name]:.4f}" for name, title in SHOWN.items())
+    return f"{result['loss']} on {result['dataset']}: {shown}"

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from edl_jax import data, loss, memory, models, training
+from edl_jax import data, loss, models, training
+from edl_jax.backend import memory
+from edl_jax.core.errors import UserError, command, require
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.errors import UserError, require
 from edl_jax.training.step import AugmentFn, LossFn
 
 
@@ -111,7 +112,8 @@ def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> _Examples
     """
     require(
         len(dataset.train_images) > 0,
-        f"{dataset.name} has no training images: train on another set and use this one with run.py evaluate --dataset",
+        f"{dataset.name} has no training images: train on another set and use this one with "
+        f"{command('evaluate --dataset')}",
     )
     size, val_size, num_classes = config.train_size, config.val_size, dataset.num_classes
     if size is not None and val_size:

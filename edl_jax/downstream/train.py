@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from edl_jax import training
+from edl_jax.core.errors import DivergedError
+from edl_jax.core.runs import Run
 from edl_jax.downstream import profile
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.program import Program, Programs
 from edl_jax.downstream.result import conclude
 from edl_jax.downstream.task import Task
-from edl_jax.errors import DivergedError
-from edl_jax.runs import Run
+from edl_jax.downstream.trainer import Trainer, Trainers
 from edl_jax.training.epoch import TrainEpoch
 from edl_jax.training.progress import Progress
 from edl_jax.training.tensorboard import Scalars
@@ -40,7 +40,7 @@ def run_one(
     directory: Run,
     config: DownstreamConfig,
     task: Task,
-    programs: Programs,
+    trainers: Trainers,
     extras: Extras,
     *,
     start: float,
@@ -52,7 +52,7 @@ def run_one(
       directory: open run directory; where the run has finished, its result is returned.
       config: what to run.
       task: from `prepare_task`.
-      programs: compiles, or has compiled.
+      trainers: compiles, or has compiled.
       extras: what to write beside.
       start: `time.perf_counter()` at which the run began.
       note: added to the line that a person sees.
@@ -60,7 +60,7 @@ def run_one(
     try:
         result = finished_result(directory.path)
         if result is None:
-            result = _train(directory, config, task, programs.get(config, task), extras, start, note)
+            result = _train(directory, config, task, trainers.get(config, task), extras, start, note)
         directory.finish(result)
         return result
     finally:
@@ -79,18 +79,18 @@ class _Session(NamedTuple):
     directory: Run
     config: DownstreamConfig
     task: Task
-    program: Program
+    trainer: Trainer
     train_epoch: TrainEpoch
     evaluated: dict[str, Sequence[training.EvalBatch]]  # by the prefix of their metrics
     progress: Progress
 
 
 def _train(
-    directory: Run, config: DownstreamConfig, task: Task, program: Program, extras: Extras, start: float, note: str
+    directory: Run, config: DownstreamConfig, task: Task, trainer: Trainer, extras: Extras, start: float, note: str
 ) -> dict[str, Any]:
     """Train the epochs that are left: a line of metrics, then a checkpoint, after each."""
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    state, done = program.init(init_key), 0
+    state, done = trainer.init(init_key), 0
     stored = directory.restore(state)
     if stored is None:
         directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
@@ -100,8 +100,8 @@ def _train(
     rows = directory.metrics()
     earlier_seconds = sum(row["seconds"] for row in rows)
 
-    val_batches = program.batches(task.val_images, task.val_labels)
-    evaluated = {"val": val_batches, "test": program.test_batches} if val_batches else {"test": program.test_batches}
+    val_batches = trainer.batches(task.val_images, task.val_labels)
+    evaluated = {"val": val_batches, "test": trainer.test_batches} if val_batches else {"test": trainer.test_batches}
     num_evaluated = len(task.val_images) + len(task.dataset.test_images)
     progress = Progress(
         f"{config.arch} on {config.dataset} with {Path(config.loss).stem} ({jax.default_backend()}){note}",
@@ -113,9 +113,9 @@ def _train(
     examples = (task.images, task.labels)
     if task.loop != "stream":
         examples = jax.device_put((np.asarray(task.images), task.labels))
-    train_epoch = program.epochs(train_key, *examples)
+    train_epoch = trainer.epochs(train_key, *examples)
     scalars = Scalars(directory.path / "tensorboard", rows) if extras.tensorboard else None
-    session = _Session(directory, config, task, program, train_epoch, evaluated, progress)
+    session = _Session(directory, config, task, trainer, train_epoch, evaluated, progress)
     try:
         for epoch in range(done, config.epochs):
             state, row = _epoch(session, state, epoch)
@@ -131,7 +131,7 @@ def _train(
         progress.close()
         if scalars is not None:
             scalars.close()
-    result = conclude(directory.path, directory.metrics(), config, task, program, state, figures=extras.figures)
+    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figures=extras.figures)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 
@@ -145,7 +145,7 @@ def _profile(session: _Session, state: training.TrainState) -> None:
         traced,
         images_per_second=traced * config.batch_size / seconds,
         batch_size=config.batch_size,
-        step_flops=session.program.flops(),
+        step_flops=session.trainer.flops(),
         precision=task.precision,
     )
     session.progress.note("\n".join(shown))
@@ -156,18 +156,18 @@ def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[t
 
     The host fetches twice: after training, which is timed without evaluation, and after evaluation.
     """
-    directory, config, task, program, train_epoch, evaluated, progress = session
+    directory, config, task, trainer, train_epoch, evaluated, progress = session
     progress.start_epoch()
     start = time.perf_counter()
     state, train_sums = train_epoch(state, epoch, progress)
     bad_step, train_sums = jax.device_get((state.bad_step, train_sums))  # waits for the device
     train_seconds = time.perf_counter() - start
     if bad_step >= 0:
-        raise _diverged(directory, config, epoch, int(bad_step), float(program.lr(np.int32(bad_step))))
+        raise _diverged(directory, config, epoch, int(bad_step), float(trainer.lr(np.int32(bad_step))))
     train = train_sums.means()
     last_step = (epoch + 1) * task.steps
-    sums = {name: program.evaluate(state.averaged, batches) for name, batches in evaluated.items()}
-    sums, lr = jax.device_get((sums, program.lr(np.int32(last_step - 1))))
+    sums = {name: trainer.evaluate(state.averaged, batches) for name, batches in evaluated.items()}
+    sums, lr = jax.device_get((sums, trainer.lr(np.int32(last_step - 1))))
     row = {
         "epoch": epoch + 1,
         "step": last_step,

@@ -6,22 +6,22 @@
 Everything public is listed in `__all__`; the underscored modules are private.
 """
 
-from edl_jax.loss._artifact import save
-from edl_jax.loss._base import Loss
-from edl_jax.loss._classic import brier, cross_entropy, focal, label_smoothing, poly1
-from edl_jax.loss._describe import Description, describe, summary
-from edl_jax.loss._formula_file import FormulaArtifact
-from edl_jax.loss._found import ace, baikal, sparse_lsr
-from edl_jax.loss._learned import Artifact, Calibration, check_num_classes, learned_loss
-from edl_jax.loss._logits import logit_norm, squentropy
-from edl_jax.loss._margin import additive_margin, crammer_singer, weston_watkins, zero_one
-from edl_jax.loss._network import NetworkConfig
-from edl_jax.loss._properties import Properties, margin_profile, properties
-from edl_jax.loss._registry import get, load, load_artifact, names
-from edl_jax.loss._residual import barron, taylor_glo
-from edl_jax.loss._robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
-from edl_jax.loss._tempered import bi_tempered
+from edl_jax.loss.artifacts.file import save
+from edl_jax.loss.artifacts.formula import FormulaArtifact
+from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_classes, learned_loss
+from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression import FormulaError, expression_loss
+from edl_jax.loss.networks.kinds import NetworkConfig
+from edl_jax.loss.properties.compute import Properties, margin_profile, properties
+from edl_jax.loss.properties.describe import Description, describe, summary
+from edl_jax.loss.registry import get, load, load_artifact, names
+from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
+from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
+from edl_jax.loss.zoo.logits import logit_norm, squentropy
+from edl_jax.loss.zoo.margin import additive_margin, crammer_singer, weston_watkins, zero_one
+from edl_jax.loss.zoo.residual import barron, taylor_glo
+from edl_jax.loss.zoo.robust import gce, mae, nce, nce_rce, reverse_cross_entropy, sce, taylor_cross_entropy
+from edl_jax.loss.zoo.tempered import bi_tempered
 
 __all__ = [
     "Artifact",

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from edl_jax.errors import UserError
-from edl_jax.models import cpu_conv, cpu_forms
+from edl_jax.backend import cpu_conv, cpu_forms
+from edl_jax.core.errors import UserError
 
 # (key, shape, dtype) -> kernel
 Initializer = Callable[..., jax.Array]

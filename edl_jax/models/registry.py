@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from edl_jax.errors import UserError, unknown
+from edl_jax.core.errors import UserError, unknown
 from edl_jax.models.alexnet import AlexNet
 from edl_jax.models.allcnn import AllCNN
 from edl_jax.models.efficientnet import EfficientNetV2

@@ -2,7 +2,7 @@
 
 from edl_jax.strategies.chaotic_es import ChaoticES
 from edl_jax.strategies.maps import ChaoticMap, logistic
-from edl_jax.strategies.registry import create, names
+from edl_jax.strategies.registry import create, names, untraced
 from edl_jax.strategies.settings import StrategyConfig
 
-__all__ = ["ChaoticES", "ChaoticMap", "StrategyConfig", "create", "logistic", "names"]
+__all__ = ["ChaoticES", "ChaoticMap", "StrategyConfig", "create", "logistic", "names", "untraced"]

@@ -21,7 +21,7 @@ from evosax.core.fitness_shaping import identity_fitness_shaping_fn, weights_fit
 from evosax.types import Fitness, Metrics, Population, Solution
 from flax import struct
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.strategies.maps import logistic
 from edl_jax.strategies.rules import ALPHA_RULES, STD_RULES, Generation, success_surplus
 

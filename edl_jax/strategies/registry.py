@@ -8,6 +8,7 @@ compare fitness between generations: on fresh batches they follow lucky ones. gu
 gradient, noise_reuse_es and persistent_es no unrolled inner problem.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 from jax.flatten_util import ravel_pytree
 
-from edl_jax.errors import UserError, require, unknown
+from edl_jax.core.errors import UserError, require, unknown
 from edl_jax.strategies.chaotic_es import ChaoticES
 from edl_jax.strategies.settings import StrategyConfig
 
@@ -176,6 +177,19 @@ STRATEGIES: dict[str, Builder] = {
     "xnes": _xnes,
 }
 
+# Settings of ours that are traced: programs do not depend on them.
+_TRACED = (
+    "std",
+    "std_decay",
+    "std_limit",
+    "std_rate",
+    "alpha_end",
+    "alpha_horizon",
+    "alpha_rate",
+    "mean_lr",
+    "elite_ratio",
+)
+_DEFAULTS = StrategyConfig()
 # Mirrored sampling.
 EVEN = ("ars", "asebo", "cr_fm_nes", "esmc", "guided_es", "noise_reuse_es", "open_es", "persistent_es", "pgpe")
 LEFT_OUT = {
@@ -222,3 +236,13 @@ def create(name: str, solution: Any, config: StrategyConfig) -> Built:
             f"population_size is {size}, expected at most the number of parameters ({num_dims}) for lm_ma_es",
         )
     return STRATEGIES[name](solution, config)
+
+
+def untraced(name: str, config: StrategyConfig) -> StrategyConfig:
+    """Return `config` with the settings that `create` hands on as traced numbers at their defaults.
+
+    Configs for which this is the same share compiled programs, which take the numbers as params.
+    """
+    if name not in ("chaotic_es", "gaussian_es"):
+        return config
+    return dataclasses.replace(config, **{field: getattr(_DEFAULTS, field) for field in _TRACED})

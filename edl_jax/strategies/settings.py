@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.strategies import maps
 from edl_jax.strategies.chaotic_es import NoiseSource
 from edl_jax.strategies.rules import ALPHA_RULES, STD_RULES

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edl_jax.config import differences
-from edl_jax.errors import UserError
+from edl_jax.core.config import differences
+from edl_jax.core.errors import UserError, command
 
 _SEEDS = "downstream-seeds"  # COMMAND of downstream.seeds, whose import takes seconds
 _COLUMNS = (
@@ -32,7 +32,7 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
         of the same loss and seed.
     """
     if not paths:
-        raise UserError("no run directories given: run.py summarize RUN [RUN ...]")
+        raise UserError(f"no run directories given: {command('summarize')} RUN [RUN ...]")
     groups: dict[str, list[dict[str, Any]]] = {}
     first: tuple[Path, dict[str, Any]] | None = None
     seen: dict[tuple[str, int], Path] = {}

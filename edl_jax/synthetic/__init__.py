@@ -1,6 +1,6 @@
 """Synthetic supervision: predictions from a mixture, severity, and the ranking objective."""
 
-from edl_jax.synthetic.calibration import calibrate, gradient_norm_ratio
+from edl_jax.synthetic.drop_in import calibrate, gradient_norm_ratio
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels, sample_pairs
 from edl_jax.synthetic.ranking import kendall_tau, ranking_accuracy, ranking_fitness
 from edl_jax.synthetic.severity import SEVERITIES

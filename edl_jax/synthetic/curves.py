@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss._network import LOG_P_FLOOR, NetworkConfig, g0, g1
+from edl_jax.loss.networks.kinds import LOG_P_FLOOR, NetworkConfig, g0, g1
 
 # Steps of ln p of 0.005: curves to 1e-5 and slopes to 1e-3 of those of a fresh network.
 _KNOTS = 16_385

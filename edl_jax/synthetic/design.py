@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from edl_jax.errors import UserError, require
+from edl_jax.core.errors import UserError, require
 from edl_jax.loss import Loss
 from edl_jax.synthetic import optimum
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from edl_jax.loss._network import NetworkConfig, g1, hard_label_loss
+from edl_jax.loss.networks.kinds import NetworkConfig, g1, hard_label_loss
 from edl_jax.synthetic.severity import true_class
 
 # Gradients of l / s_l above this norm count as exploding; cross-entropy's stay below about 1.

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.errors import require
+from edl_jax.core.errors import command, require
 from edl_jax.synthetic import log_gamma
 
 COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near_uniform", "log_uniform", "designed")
@@ -82,7 +82,7 @@ class MixtureConfig:
         require(
             self.designed == 0.0 or len(knots) >= 2,
             f"mixture designed_log_p has {len(knots)} quantiles, expected at least 2: "
-            "`python run.py design-mixture --target NAME` makes them",
+            f"`{command('design-mixture --target NAME')}` makes them",
         )
         ascending = all(-80.0 <= low <= high <= 0.0 for low, high in itertools.pairwise(knots))
         require(ascending, "mixture designed_log_p is not ascending within [-80, 0]")

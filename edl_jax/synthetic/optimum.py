@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 from edl_jax.synthetic import severity as severities
 from edl_jax.synthetic.mixture import MixtureConfig, draw_predictions
 

@@ -5,9 +5,9 @@ import numpy as np
 from scipy import interpolate
 
 from edl_jax import loss
-from edl_jax.errors import require
-from edl_jax.loss._table import params_of
-from edl_jax.synthetic.calibration import calibrate
+from edl_jax.core.errors import require
+from edl_jax.loss.networks.table import params_of
+from edl_jax.synthetic.drop_in import calibrate
 from edl_jax.synthetic.mixture import MixtureConfig
 from edl_jax.synthetic.optimum import Optimum
 

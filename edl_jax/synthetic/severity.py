@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from edl_jax.errors import unknown
+from edl_jax.core.errors import unknown
 
 Severity = Callable[[jax.Array, jax.Array], jax.Array]
 

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 
 from edl_jax import loss
-from edl_jax.loss._base import targets
-from edl_jax.loss._learned import raw_loss
-from edl_jax.loss._network import NetworkConfig, is_separable
-from edl_jax.synthetic.calibration import calibration_sample
+from edl_jax.loss.artifacts.learned import raw_loss
+from edl_jax.loss.contract import targets
+from edl_jax.loss.networks.kinds import NetworkConfig, is_separable
 from edl_jax.synthetic.curves import curves
+from edl_jax.synthetic.drop_in import calibration_sample
 from edl_jax.synthetic.mixture import MixtureConfig
 from edl_jax.synthetic.optimum import Optimum
 from edl_jax.synthetic.severity import SEVERITIES, Severity

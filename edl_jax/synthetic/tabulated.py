@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss._network import NetworkConfig, g0, g1
+from edl_jax.loss.networks.kinds import NetworkConfig, g0, g1
 
 # F to 1e-5 of itself for fresh networks, 1e-6 around evolved ones (tests/synthetic/test_tabulated.py). Equally spaced
 # in ln p, twice as many knots were 30 times worse, because networks bend with p near 1.

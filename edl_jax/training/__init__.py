@@ -2,7 +2,7 @@
 
 from edl_jax.training.evaluation import EvalBatch, compile_evaluate, make_eval_batches
 from edl_jax.training.inputs import make_augment, make_prepare, stratified_indices, train_subset
-from edl_jax.training.loop import choose_loop, compile_epoch, compile_program
+from edl_jax.training.loop import choose_loop, compile_epoch, compile_epochs
 from edl_jax.training.metrics import EvalSums, TrainSums
 from edl_jax.training.optimizer import make_optimizer, sgd
 from edl_jax.training.report import Report, compile_report
@@ -18,8 +18,8 @@ __all__ = [
     "TrainSums",
     "choose_loop",
     "compile_epoch",
+    "compile_epochs",
     "compile_evaluate",
-    "compile_program",
     "compile_report",
     "count_params",
     "create_state",

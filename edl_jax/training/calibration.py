@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import log_softmax
 
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 from edl_jax.training.metrics import NUM_BINS
 
 

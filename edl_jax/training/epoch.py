@@ -32,7 +32,7 @@ class TrainEpoch(Protocol):
         ...
 
 
-class EpochProgram(Protocol):
+class BindEpoch(Protocol):
     """An epoch compiled for shapes: what one training needs of its seed and its data is passed in."""
 
     def __call__(self, key: jax.Array, images: Any, labels: Any) -> TrainEpoch:

@@ -7,8 +7,8 @@ from typing import NamedTuple, overload
 import jax
 import numpy as np
 
+from edl_jax.backend import compiler
 from edl_jax.data import ImageView
-from edl_jax.training import compiler
 from edl_jax.training.metrics import EvalSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import EvalStep
@@ -73,7 +73,7 @@ def compile_evaluate(
     A Python loop on every platform: a few dispatches per epoch, and one program for every data set.
     """
     step = jax.jit(eval_step, donate_argnums=1)
-    compiled = compiler.compile_program(step.lower(state, EvalSums.zeros(), *batch))
+    compiled = compiler.compile_lowered(step.lower(state, EvalSums.zeros(), *batch))
 
     def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> EvalSums:
         sums = EvalSums.zeros()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import data
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 from edl_jax.training.step import Prepare
 
 

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.errors import require, unknown
-from edl_jax.training import compiler
-from edl_jax.training.epoch import EpochProgram, TrainEpoch, Watch, compile_order, epoch_order, run_steps
+from edl_jax.backend import compiler
+from edl_jax.core.errors import require, unknown
+from edl_jax.training.epoch import BindEpoch, TrainEpoch, Watch, compile_order, epoch_order, run_steps
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import TrainStep
@@ -60,11 +60,11 @@ def compile_epoch(
     batch_size: int,
     loop: str,
 ) -> TrainEpoch:
-    """Compile a training epoch over all examples, as `compile_program`, for one key and one data set."""
-    return compile_program(train_step, state, images, labels, batch_size=batch_size, loop=loop)(key, images, labels)
+    """Compile a training epoch over all examples, as `compile_epochs`, for one key and one data set."""
+    return compile_epochs(train_step, state, images, labels, batch_size=batch_size, loop=loop)(key, images, labels)
 
 
-def compile_program(
+def compile_epochs(
     train_step: TrainStep,
     state: TrainState,
     images: jax.Array | jax.ShapeDtypeStruct,
@@ -72,7 +72,7 @@ def compile_program(
     *,
     batch_size: int,
     loop: str,
-) -> EpochProgram:
+) -> BindEpoch:
     """Compile a training epoch over all examples, for any data of these shapes; nothing is run yet.
 
     Args:
@@ -118,9 +118,9 @@ def make_scan(train_step: TrainStep, batch_size: int) -> Callable[..., tuple[Tra
 
 def _compile_scan(
     train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
-) -> EpochProgram:
+) -> BindEpoch:
     train_epoch = jax.jit(make_scan(train_step, batch_size), donate_argnums=0)
-    compiled = compiler.compile_program(train_epoch.lower(state, np.int32(0), key, key, images, labels))
+    compiled = compiler.compile_lowered(train_epoch.lower(state, np.int32(0), key, key, images, labels))
 
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)
@@ -153,12 +153,12 @@ def make_batch_step(train_step: TrainStep, steps: int) -> Callable[..., tuple[Tr
 
 def _compile_steps(
     train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
-) -> EpochProgram:
+) -> BindEpoch:
     steps = images.shape[0] // batch_size
     draw_order = compile_order(key, images.shape[0], batch_size)
     order_shape = jax.ShapeDtypeStruct((steps, batch_size), jnp.int32)
     train_batch = jax.jit(make_batch_step(train_step, steps), donate_argnums=(0, 1))
-    compiled = compiler.compile_program(train_batch.lower(state, TrainSums.zeros(), order_shape, key, images, labels))
+    compiled = compiler.compile_lowered(train_batch.lower(state, TrainSums.zeros(), order_shape, key, images, labels))
 
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)

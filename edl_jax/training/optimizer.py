@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.training.schedule import make_schedule, schedules, warmup_cosine
 
 __all__ = [

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.errors import require
-from edl_jax.training import compiler
+from edl_jax.backend import compiler
+from edl_jax.core.errors import require
 from edl_jax.training.calibration import confidences, ece_equal_mass
 from edl_jax.training.evaluation import EvalBatch
 from edl_jax.training.metrics import EvalSums
@@ -36,6 +36,12 @@ class ReportSums:
     brier: Any
     top5: Any
     confusion: Any
+
+    @property
+    def bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return examples, correct predictions and sum of confidence by bin of confidence, [bins] each."""
+        evals = self.evals
+        return np.asarray(evals.bin_count), np.asarray(evals.bin_correct), np.asarray(evals.bin_confidence)
 
     @classmethod
     def zeros(cls, num_classes: int) -> "ReportSums":
@@ -145,7 +151,7 @@ def compile_report(
 
     num_classes = jax.eval_shape(logits_of, state, batch.images).shape[-1]
     sums_step = jax.jit(step, donate_argnums=1)
-    compiled = compiler.compile_program(sums_step.lower(state, ReportSums.zeros(num_classes), *batch))
+    compiled = compiler.compile_lowered(sums_step.lower(state, ReportSums.zeros(num_classes), *batch))
 
     def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> Report:
         require(len(batches) > 0, "there are no examples to evaluate")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 
 _ONECYCLE_RISE = 0.3  # share of the steps
 _ONECYCLE_START = 25.0

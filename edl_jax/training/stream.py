@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edl_jax.backend import compiler
 from edl_jax.data import ImageView
 from edl_jax.data.prefetch import prefetch
-from edl_jax.training import compiler
-from edl_jax.training.epoch import EpochProgram, TrainEpoch, Watch, compile_order, run_steps
+from edl_jax.training.epoch import BindEpoch, TrainEpoch, Watch, compile_order, run_steps
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import TrainStep
@@ -25,7 +25,7 @@ _AHEAD = 8  # batches
 
 def compile_stream(
     train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
-) -> EpochProgram:
+) -> BindEpoch:
     """Compile an epoch that takes images and labels which are not on the device; see `loop.compile_program`."""
     num_examples = images.shape[0]
     steps = num_examples // batch_size
@@ -35,7 +35,7 @@ def compile_stream(
         jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     )
     train_batch = jax.jit(train_step, donate_argnums=(0, 1))
-    compiled = compiler.compile_program(train_batch.lower(state, TrainSums.zeros(), key, *batch))
+    compiled = compiler.compile_lowered(train_batch.lower(state, TrainSums.zeros(), key, *batch))
 
     def bind(key: jax.Array, images: ImageView | np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)

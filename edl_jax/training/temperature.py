@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from edl_jax.errors import UserError, require
+from edl_jax.core.errors import UserError, require
 
 SMALLEST, LARGEST = 1e-2, 1e2
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 
 _PARTS = ("train", "val", "test")
 

@@ -8,9 +8,9 @@ from etils import epath
 from tensorflow_datasets.core.features import image_feature
 
 from edl_jax import data
+from edl_jax.core.errors import UserError
 from edl_jax.data import images
 from edl_jax.data.prepare import encode_png
-from edl_jax.errors import UserError
 
 
 def write_set(root, name, splits, *, config=None, shape=(None, None, 3), **features):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edl_jax import data
+from edl_jax.core.errors import UserError
 from edl_jax.data.augment import METHODS
-from edl_jax.errors import UserError
 
 OFF = data.AugmentConfig(crop_flip=False)
 IMAGES = np.random.default_rng(0).integers(1, 255, (4, 16, 16, 3), dtype=np.uint8)

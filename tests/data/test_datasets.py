@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edl_jax import data
+from edl_jax.core.errors import UserError
 from edl_jax.data import decode, registry, tfds_directory
-from edl_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")

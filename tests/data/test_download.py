@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from edl_jax.core.errors import UserError
 from edl_jax.data import download
-from edl_jax.errors import UserError
 
 CONTENT = bytes(range(256)) * 8192  # two blocks
 

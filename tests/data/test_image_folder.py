@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 
 def write(path, image):

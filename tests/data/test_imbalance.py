@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 CIFAR10 = np.full(10, 5000)
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from edl_jax import data
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 BATCH = 6
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 # The table of Krizhevsky (2009), written out by name; a class's number is its place in the alphabet.
 CIFAR100 = """

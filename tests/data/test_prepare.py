@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from edl_jax import data
+from edl_jax.core.errors import UserError
 from edl_jax.data import registry, tfds_directory
-from edl_jax.errors import UserError
 
 MODULE = importlib.import_module("edl_jax.data.prepare")  # the package's attribute is the function
 

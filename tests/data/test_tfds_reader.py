@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edl_jax import data
+from edl_jax.core.errors import UserError
 from edl_jax.data import cache, decode, tfds_directory
-from edl_jax.errors import UserError
 
 TRAIN_SHARD = "cifar10-train.array_record-00000-of-00001"
 

@@ -3,7 +3,8 @@
 import functools
 import json
 
-from edl_jax import config as presets, downstream
+from edl_jax import downstream
+from edl_jax.core import config as presets
 from edl_jax.downstream import DownstreamConfig
 
 SMALL = DownstreamConfig(

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import pytest
 from downstream_cases import SMALL, changed, rows_of, run
 
-from edl_jax import config as presets, data, loss, memory
+from edl_jax import data, loss
+from edl_jax.backend import memory
+from edl_jax.core import config as presets
+from edl_jax.core.errors import DivergedError, UserError
 from edl_jax.downstream import DownstreamConfig, task as tasks
-from edl_jax.errors import DivergedError, UserError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from downstream_cases import run
 
-from edl_jax import cli, data
-from edl_jax.config import load_preset
+from edl_jax import data
+from edl_jax.cli import main as cli
+from edl_jax.core.config import load_preset
 from edl_jax.downstream import DownstreamConfig, task as tasks
 
 

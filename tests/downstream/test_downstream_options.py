@@ -11,10 +11,11 @@ import pytest
 from downstream_cases import SMALL, changed, numbers, rows_of, run
 from matplotlib.image import imread
 
-from edl_jax import cli, data, training
+from edl_jax import data, training
+from edl_jax.cli import main as cli
+from edl_jax.core.runs import Run, read_checkpoint
 from edl_jax.downstream import task as tasks
 from edl_jax.downstream.result import best_epoch, time_to_target
-from edl_jax.runs import Run, read_checkpoint
 from edl_jax.training.tensorboard import Scalars
 
 OPTIONS = changed(ema=0.9, val_size=96, label_noise=0.25, target_accuracy=0.6, loop="scan")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from downstream_cases import SMALL, changed, numbers, rows_of, run
 
-from edl_jax.runs import Run
+from edl_jax.core.runs import Run
 
 ROOT = Path(__file__).parents[2]
 

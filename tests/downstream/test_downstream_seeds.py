@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from downstream_cases import changed, numbers, rows_of, run
 
-from edl_jax import cli, downstream, loss, profile
+from edl_jax import downstream, loss
+from edl_jax.backend import roofline as profile
+from edl_jax.cli import main as cli
+from edl_jax.core.errors import UserError
+from edl_jax.core.runs import Run
 from edl_jax.downstream import task as tasks
 from edl_jax.downstream.seeds import COMMAND
-from edl_jax.errors import UserError
-from edl_jax.runs import Run
 from edl_jax.study import summary
 
 CONFIG = changed(train_size=128, epochs=2)

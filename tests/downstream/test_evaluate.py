@@ -9,9 +9,10 @@ import pytest
 from downstream_cases import run as train
 from matplotlib.image import imread
 
-from edl_jax import cli, data, evaluate
-from edl_jax.config import load_preset
-from edl_jax.downstream import DownstreamConfig
+from edl_jax import data
+from edl_jax.cli import main as cli
+from edl_jax.core.config import load_preset
+from edl_jax.downstream import DownstreamConfig, evaluate
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edl_jax import cli, data
+from edl_jax import data
+from edl_jax.cli import main as cli
 
 
 @pytest.fixture(scope="module")

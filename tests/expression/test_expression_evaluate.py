@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from expression_cases import GENOME_OPERATORS, random_expression, reference, smooth, suits_sympy
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 
 Y = np.array([0.0, 1.0, 0.0, 1.0, 0.3, 1.0])

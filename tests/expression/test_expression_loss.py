@@ -10,7 +10,7 @@ import pytest
 from expression_cases import FORMULAS
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 
 RNG = np.random.default_rng(5)
@@ -121,7 +121,7 @@ def test_double_precision_is_double_precision():
 
 
 def test_the_interpreter_gives_the_loss():
-    from edl_jax.loss._base import targets
+    from edl_jax.loss.contract import targets
 
     program = ex.compile_program(ex.parse(FORMULAS["focal"]), 16)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 from edl_jax.loss.expression.nlfs import BINARY, UNARY, Gene, Genome, binary_phenotype
 

@@ -6,7 +6,7 @@ import pytest
 from expression_cases import random_expression
 from hypothesis import strategies as st
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 from edl_jax.loss.expression.parse import MAX_DEPTH, MAX_LENGTH
 

@@ -9,7 +9,7 @@ import pytest
 import sympy
 from expression_cases import FORMULAS, random_expression
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from expression_cases import random_expression
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
 
 

@@ -10,7 +10,7 @@ from loss_reference import ACTIVATIONS
 from scipy import interpolate, special
 
 from edl_jax import loss
-from edl_jax.loss import _network
+from edl_jax.loss.networks import kinds as _network
 
 NUM_CLASSES = 5  # of the joint networks
 KNOTS = 17

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 FORMAT_V1 = Path(__file__).parent / "data" / "format_v1.safetensors"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 EAGER = pytest.mark.parametrize("name", ["cross_entropy", "brier", "edl"])
 

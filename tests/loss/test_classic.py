@@ -11,7 +11,7 @@ import pytest
 from loss_cases import normal, soft_labels
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 
 def close(actual, expected, tolerance=2e-5):

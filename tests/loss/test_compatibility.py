@@ -13,8 +13,8 @@ import pytest
 from safetensors import safe_open
 
 from edl_jax import loss
-from edl_jax.errors import UserError
-from edl_jax.loss import _artifact
+from edl_jax.core.errors import UserError
+from edl_jax.loss.artifacts import file as _artifact
 
 DATA = Path(__file__).parent / "data"
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 4.0, -3.0], [-30.0, 1.0, 1.0]])

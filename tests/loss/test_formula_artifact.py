@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edl_jax import cli, loss
-from edl_jax.errors import UserError
+from edl_jax import loss
+from edl_jax.cli import main as cli
+from edl_jax.core.errors import UserError
 from edl_jax.loss import expression
 
 FOCAL = "-y * (1 - p)^2 * ln(p)"

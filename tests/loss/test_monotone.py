@@ -11,9 +11,9 @@ from loss_cases import CALIBRATION
 from network_cases import random_params
 
 from edl_jax import loss
-from edl_jax.loss import _network
-from edl_jax.loss._base import targets
-from edl_jax.loss._learned import raw_loss
+from edl_jax.loss.artifacts.learned import raw_loss
+from edl_jax.loss.contract import targets
+from edl_jax.loss.networks import kinds as _network
 
 WIDTHS = [(1,), (3, 5), (8, 8, 8)]
 # Rounding in float64, in units of the largest value or gradient at hand.

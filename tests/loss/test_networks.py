@@ -9,8 +9,8 @@ from network_cases import NETWORKS, NUM_CLASSES, random_network, reference
 from scipy import special
 
 from edl_jax import loss
-from edl_jax.errors import UserError
-from edl_jax.loss import _network
+from edl_jax.core.errors import UserError
+from edl_jax.loss.networks import kinds as _network
 
 PRESENT = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
 ARTIFACTS = {name: random_network(i, name) for i, name in enumerate(NETWORKS)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edl_jax import loss
-from edl_jax.errors import UserError
-from edl_jax.loss import _risk
+from edl_jax.core.errors import UserError
+from edl_jax.loss.properties import risk as _risk
 
 # Known in closed form: where the loss is least with C = 10, and what literature says of it.
 LEAST = {"ace": 1 / 1.1, "baikal": 10**-0.5, "label_smoothing": 0.91, "sparse_lsr": 0.91}

@@ -7,7 +7,7 @@ import pytest
 from loss_cases import normal, soft_labels
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 ORDER_3 = (0.1, 0.7, 1.0, -2.0, 3.0, -4.0, 5.0, -6.0)
 

@@ -8,7 +8,7 @@ from scipy.special import erf, softmax
 from scipy.stats import truncnorm
 
 from edl_jax import models
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.models.efficientnet import SqueezeExcite
 from edl_jax.models.mixer import MLPMixer
 from edl_jax.models.preresnet import PreActBlock

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edl_jax import models
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 # The smallest side that an arch takes, where it is not 1; for the two of patches, the patch.
 SIDES = {"alexnet": 29, "allcnn_c": 9, "vgg16_bn": 32, "vit_tiny": 4, "mlp_mixer": 4}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from strategy_cases import build, sphere
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.strategies import ChaoticES
 
 ALPHAS = [0.0, 0.5, 1.0]

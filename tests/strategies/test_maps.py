@@ -7,7 +7,7 @@ import pytest
 from map_cases import LAWS, MAPS, emit, float64_law, henon, moments
 from scipy import stats
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.strategies import ChaoticMap, logistic, maps
 from edl_jax.strategies.maps import dither, law
 

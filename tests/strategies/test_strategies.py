@@ -8,7 +8,7 @@ import pytest
 from evosax.algorithms import distribution_based
 from strategy_cases import OURS, build, sphere, strongly_typed
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.strategies import StrategyConfig, create, names
 from edl_jax.strategies.registry import EVEN, LEFT_OUT, STRATEGIES
 

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from edl_jax import cli, pretrain
-from edl_jax.config import load_preset
-from edl_jax.errors import UserError
-from edl_jax.evolution import make_program
-from edl_jax.pretrain import PretrainConfig
-from edl_jax.study.ablate import AblateConfig, _load, _measure, run
-from edl_jax.study.factors import FACTORS, cells
+from edl_jax.cli import main as cli
+from edl_jax.core.config import load_preset
+from edl_jax.core.errors import UserError
+from edl_jax.pretrain import PretrainConfig, evolve as pretrain
+from edl_jax.pretrain.generations import make_evolution
+from edl_jax.study.ablate.factors import FACTORS, cells
+from edl_jax.study.ablate import AblateConfig, run
+from edl_jax.study.ablate.measurement import load, measure
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
 TINY = """
@@ -123,7 +124,7 @@ def test_cells_run_equal_evaluations_and_then_to_equal_time(study, preset):
     directory, _ = study
     config = config_of(preset)
     results = [
-        _load(directory / "cells" / name, cell.config)
+        load(directory / "cells" / name, cell.config)
         for name, cell in zip(CELLS, cells(config.base, config.factors), strict=True)
     ]
     for i, found in enumerate(results):
@@ -188,7 +189,7 @@ def test_damaged_and_foreign_cells_are_redone(study, copy, preset):
     assert numbers(copy) == expected
     config = config_of(preset)
     for name, cell in zip(CELLS, cells(config.base, config.factors), strict=True):
-        mine, first = _load(folder / name, cell.config), _load(study[0] / "cells" / name, cell.config)
+        mine, first = load(folder / name, cell.config), load(study[0] / "cells" / name, cell.config)
         np.testing.assert_array_equal(mine.test_ratio, first.test_ratio)
 
 
@@ -212,9 +213,9 @@ def flipped(content):
 )
 def test_a_damaged_cell_is_no_result(copy, preset, damage):
     file, base = copy / "cells" / CELLS[0], cells(config_of(preset).base, [])[0].config
-    assert _load(file, base) is not None
+    assert load(file, base) is not None
     file.write_bytes(damage(file.read_bytes()))
-    assert _load(file, base) is None
+    assert load(file, base) is None
 
 
 def test_a_cell_that_lacks_numbers_is_no_result(copy, preset):
@@ -222,7 +223,7 @@ def test_a_cell_that_lacks_numbers_is_no_result(copy, preset):
     with np.load(file) as stored:
         content = {name: stored[name] for name in stored.files if name != "test_ratio"}
     np.savez(file, **content)
-    assert _load(file, base) is None
+    assert load(file, base) is None
 
 
 @pytest.mark.parametrize("flags", ["--runs 3", "--base.seed 7", "--factors std", "--base.network.hidden 5"])
@@ -250,7 +251,7 @@ def test_cells_that_differ_in_noise_have_common_random_numbers(study, preset):
     starts = []
     for label in ("gaussian", "logistic"):
         config = found[label]
-        program = make_program(config.task(), config.strategy, config.es, chunk=1, held_out_pairs=config.held_out_pairs)
+        program = make_evolution(config, chunk=1)
         search, inputs = program.init(jax.vmap(jax.random.key)(jnp.arange(2)))
         arrays = (search.best, search.strategy.mean, jax.random.key_data(inputs.key), *inputs.held_out[1:])
         starts.append([np.asarray(x) for x in arrays])
@@ -262,8 +263,8 @@ def test_cells_that_differ_in_noise_have_common_random_numbers(study, preset):
 def test_a_seed_keeps_its_numbers_whatever_the_other_seeds(study, preset):
     """Runs are of seed, seed + 1, ...: the second run from seed 0 on is the first from seed 1 on."""
     base = config_of(preset).base
-    stored = _load(study[0] / "cells" / CELLS[0], base)
-    shifted = _measure(dataclasses.replace(base, seed=1), base, 2, math.inf)
+    stored = load(study[0] / "cells" / CELLS[0], base)
+    shifted = measure(dataclasses.replace(base, seed=1), base, 2, math.inf)
     for name in ("fitness_ratio", "mean_ratio", "ranking_accuracy", "population_spread", "test_ratio"):
         np.testing.assert_array_equal(getattr(shifted, name)[0], getattr(stored, name)[1])
         assert not np.array_equal(getattr(shifted, name)[1], getattr(stored, name)[1])
@@ -271,9 +272,9 @@ def test_a_seed_keeps_its_numbers_whatever_the_other_seeds(study, preset):
 
 def test_a_cheaper_cell_is_followed_to_the_time_of_the_base_but_not_without_end(study, preset):
     base = config_of(preset).base
-    stored = _load(study[0] / "cells" / CELLS[0], base)
+    stored = load(study[0] / "cells" / CELLS[0], base)
     for budget, length in ((0.0, 4), (1e6, 16)):
-        found = _measure(base, base, 2, budget)
+        found = measure(base, base, 2, budget)
         assert (found.fitness_ratio.shape, found.evaluations_end) == ((2, length), 4)
         np.testing.assert_array_equal(found.fitness_ratio[:, :4], stored.fitness_ratio)
         np.testing.assert_array_equal(found.test_ratio, stored.test_ratio)
@@ -283,7 +284,7 @@ def test_a_cheaper_cell_is_followed_to_the_time_of_the_base_but_not_without_end(
 def test_the_base_cell_is_what_pretrain_does(study, preset, tmp_path):
     directory, _ = study
     base = config_of(preset).base
-    stored = _load(directory / "cells" / CELLS[0], base)
+    stored = load(directory / "cells" / CELLS[0], base)
     result = pretrain.run(base, out=tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     np.testing.assert_allclose([row["fitness_ratio"] for row in rows], stored.fitness_ratio[0], rtol=1e-5)

@@ -8,13 +8,14 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
+from edl_jax.core.files import write_json
+from edl_jax.plot import sensitivity as sensitivity_figure
 from edl_jax.pretrain import PretrainConfig
-from edl_jax.runs import write_json
 from edl_jax.strategies import StrategyConfig
-from edl_jax.study import ablation_report, sensitivity_figure
-from edl_jax.study.ablate import Result
-from edl_jax.study.ablation_report import generations_within, measures
-from edl_jax.study.factors import FACTORS, Cell, cells
+from edl_jax.study.ablate import report as ablation_report
+from edl_jax.study.ablate.factors import FACTORS, Cell, cells
+from edl_jax.study.ablate.report import generations_within, measures
+from edl_jax.study.ablate.study import Result
 
 RUNS, EVEN = 10, 20
 BASE = PretrainConfig(generations=EVEN)

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from edl_jax import config as presets
-from edl_jax.config import differences, to_dict
-from edl_jax.errors import UserError
-from edl_jax.evolution import make_program
+from edl_jax.core import config as presets
+from edl_jax.core.config import differences, to_dict
+from edl_jax.core.errors import UserError
 from edl_jax.pretrain import PretrainConfig
+from edl_jax.pretrain.generations import make_evolution
 from edl_jax.strategies import StrategyConfig
-from edl_jax.study.ablate import AblateConfig
-from edl_jax.study.factors import FACTORS, cells, generations
+from edl_jax.study.ablate.factors import FACTORS, cells, generations
+from edl_jax.study.ablate.study import AblateConfig
 
 DEFAULT = PretrainConfig()
 DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig())
@@ -145,7 +145,7 @@ def test_the_program_of_every_cell_can_be_built():
     # The other factors change numbers, not what is built.
     for cell in cells(DEBUG, ["noise", "chaos_schedule", "std_rule", "network", "severity_m1"]):
         config = cell.config
-        program = make_program(config.task(), config.strategy, config.es, chunk=2, held_out_pairs=64)
+        program = make_evolution(config, chunk=2)
         search, inputs = jax.eval_shape(program.init, keys)
         assert search.best.shape == (2, program.num_dims)
         jax.eval_shape(program.evolve, search, inputs, jax.ShapeDtypeStruct((), np.int32))

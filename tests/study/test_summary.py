@@ -3,7 +3,7 @@ import statistics
 
 import pytest
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.study import summary
 
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from edl_jax import loss
-from edl_jax.config import override
-from edl_jax.loss import _network
+from edl_jax.core.config import override
+from edl_jax.loss.networks import kinds as _network
 from edl_jax.synthetic import MixtureConfig
 from edl_jax.synthetic.mixture import COMPONENTS
 

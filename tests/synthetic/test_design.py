@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edl_jax import loss
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.synthetic import COMPONENTS, design, optimum
 from edl_jax.synthetic.severity import true_class
 

@@ -7,7 +7,7 @@ import pytest
 from known_losses import cross_entropy_network, error_network, only, random_params
 
 from edl_jax import loss
-from edl_jax.loss import _network
+from edl_jax.loss.networks import kinds as _network
 from edl_jax.synthetic import draw_predictions
 from edl_jax.synthetic.gradients import EXPLODING_LIMIT, loss_gradients, network_gradients, penalty
 

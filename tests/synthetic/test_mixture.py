@@ -9,7 +9,7 @@ import pytest
 from known_losses import QUANTILES, only
 from scipy import stats
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.synthetic import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels, sample_pairs
 
 NUM_CLASSES = [2, 3, 10, 1000]

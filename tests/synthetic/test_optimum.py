@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from known_losses import only
 from scipy import integrate, optimize
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.synthetic import SEVERITIES, MixtureConfig, optimum, ranking_fitness
 
 OBJECTIVES = [(1.0, 0.0), (10.0, 0.0), (1.0, 1.0), (10.0, 1.0), (5.0, 0.4), (3.0, 4.0)]

@@ -10,8 +10,8 @@ from known_losses import only
 from scipy import special
 
 from edl_jax import loss
-from edl_jax.errors import UserError
-from edl_jax.synthetic import SEVERITIES, calibration, gradient_norm_ratio, optimum, shape_report
+from edl_jax.core.errors import UserError
+from edl_jax.synthetic import SEVERITIES, drop_in as calibration, gradient_norm_ratio, optimum, shape_report
 from edl_jax.synthetic.optimum_loss import OF_P_T, optimum_artifact
 
 LOG_UNIFORM, UNIFORM = only(log_uniform=1.0), only(uniform=1.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import special, stats
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.synthetic import SEVERITIES, kendall_tau, ranking_accuracy, ranking_fitness, severity
 from edl_jax.synthetic.ranking import grouped_pairs, grouped_ranking_fitness
 

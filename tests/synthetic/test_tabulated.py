@@ -10,7 +10,7 @@ from known_losses import TRAINED, mixture_of, only
 from scipy import special, stats
 
 from edl_jax import loss
-from edl_jax.loss import _network
+from edl_jax.loss.networks import kinds as _network
 from edl_jax.synthetic import SEVERITIES, MixtureConfig, draw_predictions, kendall_tau, tabulated
 from edl_jax.synthetic.ranking import grouped_ranking_fitness
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.training.calibration import confidences, ece_equal_mass
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edl_jax import data, training
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from edl_jax import models, training
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.training.epoch import epoch_order
 
 NUM_CLASSES = 4

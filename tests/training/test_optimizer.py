@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from edl_jax.core.errors import UserError
+from edl_jax.core.runs import Run
 from edl_jax.downstream import DownstreamConfig
-from edl_jax.errors import UserError
-from edl_jax.runs import Run
 from edl_jax.training import sgd, warmup_cosine
 from edl_jax.training.optimizer import DEFAULTS, make_optimizer, optimizers
 from edl_jax.training.schedule import make_schedule

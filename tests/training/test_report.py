@@ -8,7 +8,7 @@ import sklearn.metrics
 from scipy.special import log_softmax, softmax
 
 from edl_jax import training
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.training.report import ReportSums, compile_report, make_report
 
 N = 200  # and parts of 20: few shapes to compile

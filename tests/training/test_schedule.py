@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.training.schedule import make_schedule, schedules
 
 # Learning rates at some steps of 40, with lr 0.8.

@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from edl_jax import training
+from edl_jax.core.errors import UserError
 from edl_jax.data import ImageView
-from edl_jax.errors import UserError
 
 cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
 RNG = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def initial():
 def program(loop, loss_fn=cross_entropy):
     step = training.make_train_step(Linear(), loss_fn, training.sgd(0.1), lambda x: x / 255.0 - 0.5, augment)
     shapes = (jax.ShapeDtypeStruct(IMAGES.shape, np.uint8), jax.ShapeDtypeStruct(LABELS.shape, np.int32))
-    return training.compile_program(step, initial(), *shapes, batch_size=8, loop=loop)
+    return training.compile_epochs(step, initial(), *shapes, batch_size=8, loop=loop)
 
 
 def train(loop, images, labels, epochs=3):

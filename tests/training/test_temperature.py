@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.training.temperature import fit_temperature
 
 

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 
 Fill = float | tuple[float, ...] | jax.Array  # a raw pixel value, or one for each channel
 _ATTEMPTS = 10  # rectangles drawn for each image; all of them miss a square image in less than one of 1e9

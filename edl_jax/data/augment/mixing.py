@@ -9,8 +9,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from edl_jax.core.errors import require
 from edl_jax.data.augment.erasing import box_mask, check_images
-from edl_jax.errors import require
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "alpha"))

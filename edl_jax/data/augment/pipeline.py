@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
+from edl_jax.core.errors import require, unknown
 from edl_jax.data.augment.crop_flip import random_crop_flip
 from edl_jax.data.augment.erasing import cutout, random_erasing
 from edl_jax.data.augment.mixing import cutmix, mixed_dtype, mixup
 from edl_jax.data.augment.rand_augment import MAX_MAGNITUDE, rand_augment
-from edl_jax.errors import require, unknown
 
 # (key, raw images [N, H, W, C], labels [N]) -> (raw images, labels [N] or label probabilities [N, K])
 AugmentFn = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

@@ -11,8 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from edl_jax.core.errors import require
 from edl_jax.data.augment.erasing import Fill, channel_fill, check_images
-from edl_jax.errors import require
 
 MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 TABLES = ("auto_contrast", "equalize", "solarize", "posterize", "contrast", "brightness")

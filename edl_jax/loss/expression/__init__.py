@@ -14,8 +14,19 @@ from edl_jax.loss.expression.parse import FormulaError, parse
 from edl_jax.loss.expression.program import Program, compile_program, decompile
 from edl_jax.loss.expression.record import Record
 from edl_jax.loss.expression.symbolic import simplify, to_sympy
-from edl_jax.loss.expression.text import to_latex, to_text
-from edl_jax.loss.expression.tree import LOG_NOT_P, LOG_P, Expression, Node, P, Y, apply, constant, weighted
+from edl_jax.loss.expression.tree import (
+    LOG_NOT_P,
+    LOG_P,
+    Expression,
+    Node,
+    P,
+    Y,
+    apply,
+    constant,
+    to_latex,
+    to_text,
+    weighted,
+)
 
 __all__ = [
     "LOG_NOT_P",

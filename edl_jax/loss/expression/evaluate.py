@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.loss.expression.operators import CODES, CONSTANT, NAMES, OPERATORS, TERMINALS, arity
 from edl_jax.loss.expression.program import Program
 from edl_jax.loss.expression.tree import Expression

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.loss.expression.operators import CONSTANT, arity
 from edl_jax.loss.expression.parse import Parser
 from edl_jax.loss.expression.tree import Expression, Node, P, Y, constant

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss._base import Loss, Targets
-from edl_jax.loss._jitted import jitted
-from edl_jax.loss._terms import log_not_p_of_labels
+from edl_jax.loss.contract import Loss, Targets
 from edl_jax.loss.expression.evaluate import Inputs, compile_function
 from edl_jax.loss.expression.operators import CONSTANT
 from edl_jax.loss.expression.parse import parse
 from edl_jax.loss.expression.tree import Expression, Node, check_weights
+from edl_jax.loss.jitted import jitted
+from edl_jax.loss.terms import log_not_p_of_labels
 
 
 def expression_loss(expression: str | Expression, weights: Sequence[float] | None = None, flip: bool = False) -> Loss:

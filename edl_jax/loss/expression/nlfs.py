@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.errors import UserError, require
+from edl_jax.core.errors import UserError, require
 from edl_jax.loss.expression.evaluate import Inputs, compile_function
 from edl_jax.loss.expression.tree import Expression, Node, P, Y, constant
 

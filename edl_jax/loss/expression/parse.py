@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.loss.expression.operators import CONSTANT, OPERATORS, TERMINALS, arity
 from edl_jax.loss.expression.tree import Expression, Node
 

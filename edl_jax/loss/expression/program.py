@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edl_jax.errors import require
+from edl_jax.core.errors import require
 from edl_jax.loss.expression.operators import CODES, CONSTANT, NAMES, arity
 from edl_jax.loss.expression.tree import Expression, Node, check_weights
 

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from edl_jax.errors import UserError, require
-from edl_jax.loss._base import Loss
+from edl_jax.core.errors import UserError, require
+from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression.loss import expression_loss
 from edl_jax.loss.expression.parse import parse
-from edl_jax.loss.expression.text import to_text
-from edl_jax.loss.expression.tree import Expression, check_weights
+from edl_jax.loss.expression.tree import Expression, check_weights, to_text
 
 _KEYS = ("formula", "weights", "flip")
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from edl_jax.errors import UserError, require
+from edl_jax.core.errors import UserError, require
 from edl_jax.loss.expression.operators import CONSTANT, OPERATORS
 from edl_jax.loss.expression.tree import Expression, Node, apply, constant, weighted
 

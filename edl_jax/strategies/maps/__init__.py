@@ -10,7 +10,7 @@ float64, `law` distributions, `noise` the noise sources.
 
 import functools
 
-from edl_jax.errors import require, unknown
+from edl_jax.core.errors import require, unknown
 from edl_jax.strategies.maps.formulas import FAMILIES, Family
 from edl_jax.strategies.maps.noise import CONTROLS, ChaoticMap
 from edl_jax.strategies.maps.orbits import measure

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from edl_jax.errors import UserError
+from edl_jax.core.errors import UserError
 from edl_jax.strategies.maps.formulas import FAMILIES, Formula, State
 from edl_jax.strategies.maps.law import Law, tabulated
 

@@ -1,0 +1,1 @@
+"""What depends on the machine: compiler, memory, allocator, forms of layers for a CPU."""

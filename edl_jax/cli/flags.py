@@ -1,0 +1,149 @@
+"""Flags to config: what tyro parses, and one line for what it does not."""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import io
+import itertools
+import os
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from edl_jax.core.config import load_preset, preset_names
+from edl_jax.core.errors import UserError, command
+
+
+def preset_flag(name: str) -> Any:
+    """Return what tyro needs to know of the flag --config of a command: its help, with the presets that there are."""
+    presets = ", ".join(preset_names(name))
+    return tyro.conf.arg(help=f"Preset: {presets}, or the path of a YAML file.")
+
+
+def load(record: type, config: type, args: list[str], name: str) -> Any:
+    """Parse the flags of a command whose config has presets: flags override the preset, that the defaults.
+
+    Args:
+      record: frozen dataclass of the command's flags, with fields `settings` and `config`.
+      config: frozen dataclass of `settings`.
+      args: what was typed after the command.
+      name: the command.
+    """
+    return parse(record, record(load_preset(name, _preset(args), config())), args, name)
+
+
+def parse(record: type, default: Any, args: list[str], name: str) -> Any:
+    """Parse the flags of the command `name` into `record`; what tyro reports as a box becomes one line."""
+    keywords: dict[str, Any] = {"prog": command(name)}
+    if default is not None:
+        keywords["default"] = default
+    if {"-h", "--help"} & set(args):
+        return tyro.cli(record, args=args, **keywords)
+    hint = f"see {command(name)} --help"
+    box = io.StringIO()
+    try:
+        with _wide_terminal(), contextlib.redirect_stderr(box):
+            parsed, left = tyro.cli(record, args=args, return_unknown_args=True, **keywords)
+    except SystemExit:
+        raise UserError(f"{_one_line(box.getvalue())}; {hint}") from None
+    for arg in left:
+        if arg.startswith("-"):
+            raise UserError(f"{_unknown_flag(arg, record, keywords)} {hint}")
+    if left:
+        raise UserError(f"unexpected argument {left[0]!r}; {hint}")
+    return parsed
+
+
+def name_flags(message: str, record: type) -> str:
+    """Return a message with the fields of a command's config named as its flags: `--batch-size is 0, expected ...`.
+
+    A name of one word is a field only where a value follows it, as in `epochs is 0` or `below epochs (5)`.
+    """
+    for name, flag in sorted(_flags(record).items(), key=lambda item: -len(item[0])):
+        follows = r"(?![\w.=/-])" if "_" in name or "." in name else r"(?= is (?!a\b|an\b|no\b|the\b)| \()"
+        message = re.sub(rf"(?<![\w./-]){re.escape(name)}{follows}", flag, message)
+    return message
+
+
+def show_path(path: str | Path) -> str:
+    """Return a path relative to the working directory where that is shorter."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(Path.cwd()))
+    return str(path)
+
+
+def _preset(args: list[str]) -> str:
+    """Return the value of --config, which decides the defaults that the other flags override."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", default="default")
+    try:
+        return parser.parse_known_args(args)[0].config
+    except argparse.ArgumentError as error:
+        raise UserError(f"--config: {error.message}") from error
+
+
+def _flags(record: type, field_prefix: str = "", flag_prefix: str = "--") -> dict[str, str]:
+    """Return field -> flag of a record and those in it; `name=""` puts an inner one's flags among the outer's."""
+    found: dict[str, str] = {}
+    for name, hint in typing.get_type_hints(record, include_extras=True).items():
+        inner, *extras = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        if tyro.conf.Positional in extras:
+            continue
+        flag = flag_prefix + name.replace("_", "-")
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            flat = any(getattr(extra, "name", None) == "" for extra in extras)
+            found |= _flags(
+                inner, field_prefix if flat else f"{field_prefix}{name}.", flag_prefix if flat else f"{flag}."
+            )
+        else:
+            found[field_prefix + name] = flag
+    return found
+
+
+@contextlib.contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """Keep tyro from wrapping lines, so that no word of a message is cut."""
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"
+    try:
+        yield
+    finally:
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
+
+
+def _unknown_flag(arg: str, record: type, keywords: dict[str, Any]) -> str:
+    """Return `unknown flag --x: did you mean --y?` for a flag that `record` lacks."""
+    flag = arg.split("=")[0]
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), _wide_terminal(), contextlib.redirect_stdout(text):
+        tyro.cli(record, args=["--help"], **keywords)
+    known = {name.lstrip("-"): name for name in re.findall(r"--[a-z][a-z.-]*[a-z]", text.getvalue())}
+    near = difflib.get_close_matches(flag.lstrip("-").replace("_", "-").lower(), known, n=3, cutoff=0.6)
+    return f"unknown flag {flag}" + (f": did you mean {' or '.join(known[name] for name in near)}?" if near else ";")
+
+
+def _one_line(box: str) -> str:
+    """Return the message inside a box of tyro (drawn in Unicode or ASCII), without frame and help text."""
+    lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    body = itertools.dropwhile(_is_rule, lines)
+    message = " ".join(" ".join(itertools.takewhile(lambda line: not _is_rule(line), body)).split())
+    if found := re.fullmatch(r"Error parsing (\S+): .*?(\[.*\]|'.*')", message):
+        flag, value = found.groups()
+        usage = next((line for line in lines if line.startswith(f"{flag} ")), flag)
+        return f"{flag} is {value}, expected {usage.removeprefix(flag).strip() or 'another value'}"
+    if found := re.fullmatch(r"Missing value for argument '(.*)'\. .*", message):
+        return f"{found[1]} needs a value"
+    return re.sub(r"^Missing from [^:]*: (\w+) (.*?)\.? \(required\)$", r"missing \1: \2", message) or "bad flags"
+
+
+def _is_rule(line: str) -> bool:
+    """Return whether a line of a box is empty or drawn."""
+    return not line.strip("─-╰╯+")

@@ -1,0 +1,119 @@
+"""The command line: `python run.py <command> [flags]`, or `edl-jax <command> [flags]`.
+
+Whatever a person can get wrong is one line on stderr and exit code 2. `COMMANDS` names the module of each
+command, which is imported when it is asked for.
+"""
+
+import errno
+import importlib
+import logging
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+
+from edl_jax import __version__
+from edl_jax.core.errors import UserError, command, unknown
+
+# name -> (module, what it does)
+COMMANDS = {
+    "pretrain": ("pretrain", "evolve a loss on synthetic pairs (stage 1)"),
+    "design-mixture": ("design_mixture", "the mixture of synthetic pairs whose optimum is a given loss"),
+    "ablate": ("ablate", "vary one factor of pretraining at a time"),
+    "losses": ("losses", "list the losses, describe one, compare them"),
+    "downstream": ("downstream", "train an image classifier with a loss (stage 2)"),
+    "evaluate": ("evaluate", "metrics and figures of a trained classifier, on its data set or another"),
+    "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
+    "data": ("data", "prepare: write a TFDS directory for a data set"),
+}
+
+# A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ACCESS_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = os.strerror(errno.ENOSPC)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 interrupted, 2 bad input, 3 diverged training."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        return _dispatch(args)
+    except UserError as error:
+        code = _fail(str(error), error.exit_code, debug)
+        if error.detail:
+            print(textwrap.indent(error.detail, "  "), file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        return _fail("interrupted: give the same command with --out and --resume to go on", 1, debug)
+    except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        message = _disk_message(error)
+        if message is None:
+            raise
+        return _fail(message, 2, debug)
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_usage(), end="")
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(__version__)
+        return 0
+    name, rest = args[0], args[1:]
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    try:
+        module = importlib.import_module(f"edl_jax.cli.{COMMANDS[name][0]}")
+        try:
+            module.main(rest)
+        except UserError as error:
+            from edl_jax.cli import flags
+
+            error.args = (flags.name_flags(str(error), module.Flags),)
+            raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", "edl_jax"):
+            raise
+        raise UserError(
+            f"{command(name)} needs the package {package}, which is not installed: pip install 'edl-jax[train]'"
+        ) from error
+    return 0
+
+
+def _usage() -> str:
+    shown = "\n".join(f"  {name:<16} {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"usage: {command('<command>')} [flags]        {command('<command>')} --help lists the flags\n\n"
+        f"commands:\n{shown}\n\n"
+        "flags of every command: --debug shows tracebacks, --version prints the version\n"
+    )
+
+
+def _disk_message(error: BaseException) -> str | None:
+    """Return a line about the disk when that is what failed, in us or in a library below."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS:
+            reason = os.strerror(seen.errno)
+            return f"cannot use {seen.filename}: {reason}; change its permissions or choose another path"
+        full = isinstance(seen, OSError) and seen.errno in _FULL_ERRORS
+        if full or _FULL in str(seen):
+            reason = os.strerror(seen.errno) if isinstance(seen, OSError) and seen.errno else _FULL
+            return f"cannot write: {reason}; make room, then give the same command with --out and --resume to go on"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

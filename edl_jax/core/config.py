@@ -1,0 +1,139 @@
+"""Frozen dataclass configs: presets from YAML files, overrides, and their errors.
+
+A config is a frozen dataclass whose fields are numbers, strings, booleans, tuples or further such
+dataclasses. A preset is a YAML mapping that overrides some fields; unknown keys are refused with the
+closest names.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from edl_jax.core.errors import UserError, require, unknown
+
+ConfigT = TypeVar("ConfigT")
+
+
+def presets_dir() -> Path:
+    """Return the folder of presets: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def preset_names(command: str) -> list[str]:
+    """Return the names of a command's presets."""
+    return sorted(path.stem for path in (presets_dir() / command).glob("*.yaml"))
+
+
+def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
+    """Return `default` overridden by the preset `name` of `command`.
+
+    `name` may also be the path of a YAML file.
+
+    Raises:
+      UserError: unknown preset, unreadable YAML, unknown key, or a value that the config refuses.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else presets_dir() / command / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown(f"{command} preset", name, preset_names(command))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates, huge integers
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds a {type(values).__name__}, expected a mapping of config keys to values")
+    return override(default, values, source=str(path))
+
+
+def override(config: ConfigT, values: Mapping[str, Any], *, source: str = "config", prefix: str = "") -> ConfigT:
+    """Return `config` with `values` (a possibly nested mapping of field names) replaced.
+
+    Raises:
+      UserError: unknown key (closest names listed), wrong type, or a value that the config refuses.
+    """
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise unknown(f"key in {source}:", prefix + str(key), [prefix + name for name in hints])
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{source}: {prefix}{key} is {value!r}, expected a mapping of its fields")
+            changes[key] = override(current, value, source=source, prefix=f"{prefix}{key}.")
+        else:
+            changes[key] = _coerce(value, hints[key], f"{source}: {prefix}{key}")
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as nested plain dictionaries and lists (what config.json holds)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(config))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return one `key: old -> new` per leaf in which two plain configs differ."""
+    found: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found
+
+
+def _coerce(value: Any, annotation: Any, where: str) -> Any:
+    """Return a YAML value as the annotated type, or raise `UserError`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        annotation = next(arg for arg in args if arg is not type(None))
+        return _coerce(value, annotation, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where} is {value!r}, expected a list")
+        return tuple(_coerce(item, args[0], where) for item in value)
+    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if annotation is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
+        raise UserError(f"{where} is {value!r}, expected {annotation.__name__}")
+    return value
+
+
+def parse_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return `name=number` or `name=number,number,...` pairs as a mapping; whole numbers are integers.
+
+    Raises:
+      UserError: a pair of another form.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            numbers = [int(item) if item.strip("+- ").isdecimal() else float(item) for item in text.split(",")]
+        except ValueError:
+            equals = ""
+        require(bool(name and equals), f"hyper-parameter {pair!r} is not of the form name=number, such as gamma=2")
+        values[name] = tuple(numbers) if "," in text else numbers[0]
+    return values

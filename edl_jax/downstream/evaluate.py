@@ -1,0 +1,145 @@
+"""A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import data, training
+from edl_jax.core.config import override
+from edl_jax.core.errors import UserError, command, require
+from edl_jax.core.files import write_json
+from edl_jax.core.runs import read_checkpoint, read_metrics
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.task import initial_state, prepare_task
+from edl_jax.plot import classifier
+from edl_jax.training.report import Report, make_report
+from edl_jax.training.temperature import fit_temperature
+
+_BATCH = 1000
+
+
+def run(
+    path: str | Path,
+    *,
+    dataset: str | None = None,
+    temperature: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Evaluate the newest checkpoint of a downstream run on test images; the run itself is left as it is.
+
+    Args:
+      path: run directory.
+      dataset: data set whose test images are used (default: that of the run).
+      temperature: whether to report temperature scaling as well. It is fitted on each half of the test images and
+        applied to the other half, so that no example is scaled by a temperature that has seen it.
+      data_dir: TFDS directory (default: TFDS's own).
+      cache_dir: where decoded images are kept (default: the user's cache folder).
+      overwrite: replace an earlier evaluation on that data set.
+
+    Returns:
+      The metrics of `training.Report.metrics`, `epoch`, `dataset`, with temperature also `temperature` and `scaled`,
+      and `report`, the path of RUN/evaluation/DATASET.json, a slash in the name being a dash. Three figures lie
+      beside it.
+
+    Raises:
+      UserError: no downstream run or checkpoint at `path`, a data set whose images or classes the network does not
+        take, absent data, or an evaluation that exists.
+    """
+    path = Path(path).expanduser().absolute()
+    config = _config(path)
+    name = dataset or config.dataset
+    out = path / "evaluation" / f"{data.file_stem(name)}.json"
+    require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
+    # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
+    task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
+    chosen = (
+        task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
+    )
+    _check_fits(config, task.dataset, chosen)
+    stored = read_checkpoint(path, jax.jit(lambda key: initial_state(key, config, task))(jax.random.key(config.seed)))
+    if stored is None:
+        raise UserError(f"{path} has no checkpoint to evaluate: train it with {command('downstream')} --out {path}")
+    epoch, state = stored
+    # The network reads images normalised as in its training.
+    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
+    size = min(_BATCH, len(chosen.test_images))
+    batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, size, resident=False)
+    report = training.compile_report(task.model, prepare, state, batches[0])(state.averaged, batches)
+    result = {"dataset": name, "epoch": epoch, **report.metrics()}
+    if temperature:
+        result |= _scaled(report)
+    classifier.draw(
+        out.parent,
+        read_metrics(path),
+        bins=report.sums.bins,
+        confusion=report.sums.confusion,
+        loss=Path(config.loss).stem,
+        names=chosen.label_names,
+        title=f"{Path(config.loss).stem} on {data.file_stem(name)}",
+        prefix=f"{out.stem}-",
+    )
+    write_json(out, result)
+    return {**result, "report": str(out)}
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what a person is told of the result of `run`."""
+    shown = ["accuracy", "top5_accuracy", "nll", "brier", "ece", "ece_equal_mass"]
+    lines = ["   ".join(f"{name} {result[name]:.4f}" for name in shown if name in result)]
+    if "scaled" not in result:
+        return lines
+    if result["scaled"] is None:
+        return [*lines, f"no temperature: {result['temperature_error']}"]
+    scaled = "   ".join(f"{name} {value:.4f}" for name, value in result["scaled"].items())
+    return [*lines, f"at temperature {result['temperature']:.3f}: {scaled}"]
+
+
+def _config(path: Path) -> DownstreamConfig:
+    file = path / "config.json"
+    require(file.is_file(), f"no run at {path}: expected the directory of a downstream run, which holds config.json")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        command, settings = record["command"], record["config"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
+    several = f"{path} holds the runs of several seeds, expected one of them, such as {path / 'seed-0'}"
+    require(command != "downstream-seeds", several)
+    require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
+    return override(DownstreamConfig(), settings, source=str(file))
+
+
+def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:
+    """Raise UserError unless images and classes of `chosen` are those that the network was trained on."""
+    for what, mine, theirs in (
+        ("classes", trained.num_classes, chosen.num_classes),
+        ("image shape", trained.test_images.shape[1:], chosen.test_images.shape[1:]),
+    ):
+        require(
+            mine == theirs,
+            f"{chosen.name} has {what} {theirs}, expected {mine}: the network was trained on {config.dataset}",
+        )
+
+
+def _scaled(report: Report) -> dict[str, Any]:
+    """Return the temperature of all examples, and the metrics of halves scaled by each other's temperature."""
+    half = np.arange(len(report.labels)) % 2 == 0
+    logits = np.empty_like(report.logits)
+    try:
+        for fitted in (half, ~half):
+            temperature = fit_temperature(report.logits[fitted], report.labels[fitted])
+            logits[~fitted] = report.logits[~fitted] / np.float32(temperature)
+        temperature = fit_temperature(report.logits, report.labels)
+    except UserError as error:  # every example right, say: no temperature is best
+        return {"temperature": None, "scaled": None, "temperature_error": str(error)}
+    metrics = make_report(logits, report.labels).metrics()
+    scaled = {name: metrics[name] for name in ("accuracy", "nll", "brier", "ece", "ece_equal_mass")}
+    return {"temperature": temperature, "scaled": scaled}

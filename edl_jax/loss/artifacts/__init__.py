@@ -1,0 +1,1 @@
+"""Stored losses: files, networks, formulas, and the shipped priors."""

@@ -1,0 +1,148 @@
+"""A learned loss: network, parameters and the calibration that makes it a drop-in for cross-entropy.
+
+Ranking fixes the order of losses, not their size. Calibration adds, for each of a few numbers of classes C
+and interpolated in ln C, a scale (the mean gradient norm over the training mixture equals cross-entropy's),
+a shift (the minimum over the mixture is 0), and a tail: below the smallest ln p_t of training, the value of
+the true class continues as a straight line in ln p_t, as cross-entropy does, so that a confidently wrong
+example keeps its gradient at any gap between logits.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax.loss.contract import Loss, Targets
+from edl_jax.loss.jitted import jitted
+from edl_jax.loss.networks import kinds
+from edl_jax.loss.networks.base import LOG_P_FLOOR, NetworkConfig
+from edl_jax.loss.terms import num_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Numbers that make a loss network a drop-in loss.
+
+    Attributes:
+      num_classes: the K numbers of classes at which scale and shift were measured, ascending.
+      scale: K positive factors.
+      shift: K offsets, added after the scale.
+      tail_log_p: the ln p_t below which the true class's value is a line.
+      tail_slope: slope of that line, per unit of ln p_t, before the scale; negative in a usable loss.
+    """
+
+    num_classes: tuple[float, ...] = (2.0,)
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
+    tail_log_p: float = LOG_P_FLOOR
+    tail_slope: float = 0.0
+
+    def at(self, num_classes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return (scale, shift), each `[...]`, for numbers of classes `[...]`: linear in ln C, flat outside."""
+        x = jnp.log(num_classes)
+        knots = jnp.log(jnp.asarray(self.num_classes, x.dtype))
+        log_scale = jnp.interp(x, knots, jnp.log(jnp.asarray(self.scale, x.dtype)))
+        return jnp.exp(log_scale), jnp.interp(x, knots, jnp.asarray(self.shift, x.dtype))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Artifact:
+    """A stored loss.
+
+    Attributes:
+      network: architecture.
+      params: parameters of the network, float32 arrays.
+      calibration: what makes it a drop-in loss.
+      num_classes: the only C it is valid for, or None for any C.
+      metadata: JSON-serialisable facts: config, metrics, versions, command.
+    """
+
+    network: NetworkConfig
+    params: Any
+    calibration: Calibration
+    num_classes: int | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def learned_loss(artifact: Artifact) -> Loss:
+    """Return the loss function of an artifact."""
+    # NumPy leaves become constants of whatever program calls the loss, on whatever device.
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), artifact.params)
+
+    def values(t: Targets) -> jax.Array:
+        check_num_classes(artifact, t.log_p.shape[-1])
+        c = artifact.calibration
+        raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
+        scale, shift = c.at(num_classes(t))
+        return scale * raw + shift
+
+    return jitted(values, "learned")
+
+
+def check_num_classes(artifact: Artifact, num_classes: int) -> None:
+    """Raise ValueError when the artifact is made for another number of classes."""
+    if artifact.num_classes not in (None, num_classes):
+        raise ValueError(
+            f"this loss was learned for {artifact.num_classes} classes, got logits with {num_classes}: "
+            "pretrain one for this number, or use a per_class network"
+        )
+
+
+def raw_loss(
+    network: NetworkConfig, params: Any, t: Targets, tail_log_p: float | jax.Array, tail_slope: float | jax.Array
+) -> jax.Array:
+    """Return the loss `[...]` before scale and shift; parameters and tail may be traced."""
+    if t.y is None:
+        return _one_class(network, params, t.log_p, t.is_true, tail_log_p, tail_slope)
+    if network.kind == "joint":
+        return _joint_soft(network, params, t, t.y, tail_log_p, tail_slope)
+    if not kinds.is_separable(network):
+        # An absent class has no label mass; as the true class it must still be finite.
+        present_log_p = jnp.where(t.present, t.log_p, LOG_P_FLOOR)
+
+        def as_true(is_true: jax.Array) -> jax.Array:
+            is_true = jnp.broadcast_to(is_true, t.log_p.shape)
+            return _one_class(
+                network, params, jnp.where(is_true, present_log_p, t.log_p), is_true, tail_log_p, tail_slope
+            )
+
+        values = jax.vmap(as_true, out_axes=-1)(jnp.eye(t.log_p.shape[-1], dtype=bool))
+        return jnp.sum(t.y * values, axis=-1, where=t.present)
+    log_p = jnp.where(t.present, t.log_p, 0.0)
+    true_value = kinds.g1(network, params, jnp.maximum(log_p, tail_log_p))
+    true_value += tail_slope * jnp.minimum(log_p - tail_log_p, 0.0)
+    wrong_value = kinds.g0(network, params, log_p)
+    return jnp.sum(t.y * true_value + (1.0 - t.y) * wrong_value, axis=-1, where=t.present)
+
+
+def _joint_soft(
+    network: NetworkConfig,
+    params: Any,
+    t: Targets,
+    y: jax.Array,
+    tail_log_p: float | jax.Array,
+    tail_slope: float | jax.Array,
+) -> jax.Array:
+    """Return the loss `[...]` of a joint network with its tail: that of `_one_class` where `y` is one class."""
+    # A class's probability ends at y_c times the tail's start: at the start for the true class, at 0 for a wrong one.
+    start = tail_log_p + jnp.log(jnp.where(y > 0.0, y, 1.0))
+    inside = jnp.where(y > 0.0, jnp.maximum(t.log_p, start), t.log_p)
+    tail = jnp.minimum(jnp.where(t.present, t.log_p, tail_log_p) - tail_log_p, 0.0)
+    return kinds.soft(network, params, inside, y) + tail_slope * jnp.sum(y * tail, axis=-1)
+
+
+def _one_class(
+    network: NetworkConfig,
+    params: Any,
+    log_p: jax.Array,
+    is_true: jax.Array,
+    tail_log_p: float | jax.Array,
+    tail_slope: float | jax.Array,
+) -> jax.Array:
+    """Return the loss `[...]` with its tail, for one true class per example."""
+    inside = jnp.maximum(log_p, jnp.where(is_true, tail_log_p, -jnp.inf))
+    true = jnp.sum(jnp.where(is_true, log_p, 0.0), axis=-1)
+    return kinds.hard(network, params, inside, is_true) + tail_slope * jnp.minimum(true - tail_log_p, 0.0)

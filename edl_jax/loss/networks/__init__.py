@@ -1,0 +1,1 @@
+"""Loss networks by kind."""

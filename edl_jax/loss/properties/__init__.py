@@ -1,0 +1,1 @@
+"""Properties computed from a loss, and its description."""

@@ -1,0 +1,147 @@
+"""The risk of a loss over label distributions: is it least where it should be?
+
+A loss is *classification calibrated* when, for every distribution of the label given the input, no prediction with a
+wrong class on top comes near the least risk (Bartlett et al., 2006; Tewari and Bartlett, 2007), and *proper* when the
+least risk is reached at softmax(logits) = that distribution (Gneiting and Raftery, 2007).
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax.loss.contract import Loss
+
+_BOUND = 40.0  # the largest logit of a risk minimiser
+_ROUNDS = 80  # of the pattern search: the step falls from 4 to below 1e-6
+_EQUAL = 1e-6  # of what the best prediction gains over no opinion: risks closer than that are equal
+
+# Label distributions with one largest class; beyond the numbers given the other classes share the rest.
+_DISTRIBUTIONS: dict[int, tuple[tuple[float, ...], ...]] = {
+    2: ((0.55, 0.45), (0.65, 0.35), (0.8, 0.2), (0.95, 0.05)),
+    3: (
+        (0.36, 0.33, 0.31),
+        (0.4, 0.3, 0.3),
+        (0.4, 0.35, 0.25),
+        (0.45, 0.4, 0.15),
+        (0.48, 0.26, 0.26),
+        (0.49, 0.48, 0.03),
+        (0.55, 0.4, 0.05),
+        (0.6, 0.2, 0.2),
+        (0.8, 0.15, 0.05),
+        (0.95, 0.025, 0.025),
+    ),
+    10: (
+        (0.13, 0.1, 0.0966667),
+        (0.2, 0.15, 0.1),
+        (0.2, 0.0888889, 0.0888889),
+        (0.3, 0.25, 0.1),
+        (0.4, 0.3, 0.15),
+        (0.45, 0.44, 0.04),
+        (0.46, 0.06, 0.06),
+        (0.6, 0.1, 0.1),
+        (0.64, 0.04, 0.04),
+        (0.9, 0.03, 0.03),
+    ),
+}
+
+
+class Risks(NamedTuple):
+    """Risks for each of D label distributions, float64.
+
+    Attributes:
+      least: `[D]` the least risk.
+      wrong: `[D]` the least risk of a prediction with a wrong class on top, or level with the right one.
+      honest: `[D]` the risk at the logits ln(label distribution).
+      equal: risks closer than this are equal.
+    """
+
+    least: np.ndarray
+    wrong: np.ndarray
+    honest: np.ndarray
+    equal: float
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Return whether a wrong top class costs something under each distribution."""
+        return bool(np.all(self.wrong > self.least + self.equal))
+
+    @property
+    def is_proper(self) -> bool:
+        """Return whether the honest prediction has the least risk under each distribution."""
+        return bool(np.all(self.honest < self.least + self.equal))
+
+
+def least_risks(loss: Loss, num_classes: int) -> Risks:
+    """Return the risks of `loss` with `num_classes`, from 2, classes; call it with 64-bit types enabled.
+
+    Searched over logits that are equal from the fourth class on, as the label distributions are.
+    """
+    free = min(num_classes, 4)
+    spread = np.zeros((free, num_classes))
+    spread[np.minimum(np.arange(num_classes), free - 1), np.arange(num_classes)] = 1.0
+    chances = _label_distributions(num_classes)
+    of_labels = of_every_label(loss)
+
+    def risk(points: jax.Array) -> jax.Array:
+        """Return `[D, R, P]` for logits `[D, R, P, free]`."""
+        values = of_labels(points @ spread)
+        return jnp.einsum("drpc,dc->drp", values, chances)
+
+    steps = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=free)))[None, None]
+
+    def search(start: jax.Array) -> jax.Array:
+        """Return the least risks `[D, R]` by pattern search from `start` `[D, R, free]`."""
+
+        def step(state: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
+            here, width = state
+            points = jnp.clip(here[:, :, None] + width[..., None, None] * steps, -_BOUND, _BOUND)
+            wrong = jnp.max(points[..., 1:], axis=-1) >= points[..., 0]
+            # Region 0 is all predictions, region 1 those with a wrong class on top or level with the right one.
+            allowed = wrong | (np.arange(2)[None, :, None] == 0)
+            values = risk(points)
+            values = jnp.where(allowed & ~jnp.isnan(values), values, jnp.inf)
+            best = jnp.argmin(values, axis=-1)
+            moved = jnp.take_along_axis(points, best[..., None, None], axis=2)[:, :, 0]
+            stayed = jnp.all(moved == here, axis=-1)
+            return (moved, jnp.where(stayed, 0.5 * width, width)), None
+
+        width = jnp.full(start.shape[:2], 4.0)
+        (here, _), _ = jax.lax.scan(step, (start, width), None, length=_ROUNDS)
+        return risk(here[:, :, None])[..., 0]
+
+    honest = np.log(chances[:, :free])
+    honest = honest - (np.log(chances) @ np.full(num_classes, 1.0 / num_classes))[:, None]
+    # From no opinion, from the honest one, and from a confident one: a loss may have several valleys.
+    starts = [np.zeros_like(honest), honest, np.where(np.arange(free) == 0, 8.0, np.zeros_like(honest))]
+    starts += [np.where(np.arange(free) == 1, 8.0, np.zeros_like(honest))]
+    program = jax.jit(search)
+    # A start with the right class on top is moved to the border of the wrong region.
+    pairs = [np.stack([start, np.where(np.arange(free) == 0, start[:, 1:2], start)], axis=1) for start in starts]
+    found = np.min([program(pair) for pair in pairs], axis=0)
+    points = np.stack([honest, np.zeros_like(honest)], axis=1)
+    at_honest, at_none = np.asarray(jax.jit(risk)(points[:, :, None]))[..., 0].T
+    least = np.minimum(found[:, 0], found[:, 1])
+    return Risks(least, found[:, 1], at_honest, _EQUAL * float(np.max(at_none - least)))
+
+
+def _label_distributions(num_classes: int) -> np.ndarray:
+    """Return `[D, C]`: those of `_DISTRIBUTIONS`; beyond three classes the tail is shared equally."""
+    heads = np.array(_DISTRIBUTIONS[min(num_classes, 10) if num_classes < 4 else 10])
+    tail = num_classes - heads.shape[1]
+    shares = (1.0 - heads.sum(axis=1, keepdims=True)) / max(tail, 1)
+    # With fewer than ten classes some tails would come out on top.
+    return np.hstack([heads, np.repeat(shares, tail, axis=1)])[shares[:, 0] < 0.8 * heads[:, 0]]
+
+
+def of_every_label(loss: Loss) -> Callable[[jax.Array], jax.Array]:
+    """Return logits `[..., C]` -> values `[..., C]`, one for each class as the label."""
+
+    def values(logits: jax.Array) -> jax.Array:
+        labels = jnp.broadcast_to(jnp.arange(logits.shape[-1]), logits.shape)
+        return jax.vmap(loss, in_axes=(None, -1), out_axes=-1)(logits, labels)
+
+    return values

@@ -1,0 +1,1 @@
+"""Losses of the literature, one subject a file; `catalogue` lists them."""

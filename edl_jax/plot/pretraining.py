@@ -1,0 +1,168 @@
+"""Figures of a run, drawn from its metrics and its artifact."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import loss
+from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, dress, new_figure, write
+from edl_jax.synthetic import MixtureConfig, draw_predictions
+from edl_jax.synthetic.design import DesignReport
+
+# Of a loss that takes any number of classes.
+_CLASSES = 10
+# As many as calibration draws, which has compiled this size already.
+_HISTOGRAM_SAMPLE = (1 << 18) // 10
+
+
+def draw(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    artifact: loss.Artifact,
+    mixture: MixtureConfig,
+    optimum: loss.Artifact | None = None,
+) -> None:
+    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`.
+
+    Args:
+      folder: where to write.
+      rows: the metrics of one run.
+      artifact: its loss.
+      mixture: its mixture.
+      optimum: the optimal loss, drawn beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    convergence(folder / "convergence.png", rows)
+    loss_shape(folder / "loss_shape.png", artifact, optimum)
+    gradient_profile(folder / "gradient_profile.png", artifact, optimum)
+    mixture_histogram(folder / "mixture.png", mixture)
+
+
+def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw fitness and ranking accuracy against generations."""
+    generation = [row["generation"] for row in rows]
+    population, best = _column(rows, "fitness_mean"), _column(rows, "fitness_best")
+    # Half an error in the held-out batch is the best that can be told from none.
+    errors = 100.0 * np.maximum(1.0 - _column(rows, "ranking_accuracy"), 1e-4)
+    with _axes(path, columns=2) as (left, right):
+        left.plot(generation, population, color=ORANGE, lw=0.8, alpha=0.7, label="population mean, fresh pairs")
+        left.plot(generation, best, color=BLUE, label="best so far, held-out pairs")
+        optimum = np.nanmedian(best / _column(rows, "fitness_ratio")) if "fitness_ratio" in rows[0] else np.nan
+        if np.isfinite(optimum):
+            left.axhline(optimum, color=GREEN, lw=0.9, ls="--", label="optimum, the same pairs")
+        # The first generations are many times worse and would flatten the rest.
+        settled = np.concatenate([population[len(population) // 20 :], best])
+        low, high = np.nanmin(settled), np.nanmax(settled)
+        room = 0.1 * (high - low) + 1e-3
+        left.set(
+            ylim=(low - room, high + room), xlabel="generation", ylabel="fitness (lower is better)", title="Fitness"
+        )
+        left.legend()
+        right.semilogy(generation, errors, color=BLUE)
+        right.axhline(1.0, color=GREY, lw=0.8, ls=":")
+        right.annotate("99 % accuracy", (generation[-1], 1.0), ha="right", va="bottom", color=GREY, fontsize=8)
+        right.set(xlabel="generation", ylabel="held-out pairs misordered (%)", title="Ranking error of the best")
+        right.yaxis.set_major_formatter("{x:g}")
+        # 2, 3 and 5 of a decade: all nine would overlap.
+        right.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
+
+
+def loss_shape(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | None = None) -> None:
+    """Draw the loss against p_t beside cross-entropy and the optimum, the wrong classes equal."""
+    p = np.concatenate([np.geomspace(1e-5, 0.02, 120), np.linspace(0.02, 1.0 - 1e-5, 300)])
+    log_p = _spread(p, artifact.num_classes or _CLASSES)
+    labels = jnp.zeros(len(p), jnp.int32)
+    learned = loss.learned_loss(artifact)(log_p, labels)
+    reference = -log_p[:, 0]
+    with _axes(path, columns=2) as (left, right):
+        for axis in (left, right):
+            axis.plot(p, reference, color=ORANGE, ls="--", label="cross-entropy")
+            axis.plot(p, learned, color=BLUE, label="learned")
+            if optimum is not None:
+                known = loss.learned_loss(optimum)(log_p, labels)
+                axis.plot(p, known, color=GREEN, ls=":", lw=1.2, label="optimum")
+            axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss")
+            axis.legend()
+        left.set(title="Loss", ylim=(-0.2, 6.0))
+        right.set(title="Loss, logarithmic $p_t$", xscale="log")
+
+
+def gradient_profile(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | None = None) -> None:
+    """Draw the slope with respect to the true class's logit beside cross-entropy's and the optimum's."""
+    gap = np.linspace(-15.0, 12.0, 400)
+    classes = artifact.num_classes or _CLASSES
+    logits = jnp.asarray(np.column_stack([gap, *[np.zeros_like(gap)] * (classes - 1)]).astype(np.float32))
+    labels = jnp.zeros(len(gap), jnp.int32)
+
+    def slope(function: loss.Loss) -> np.ndarray:
+        return np.asarray(jax.jit(jax.grad(lambda z: jnp.sum(function(z, labels))))(logits))[:, 0]
+
+    with _axes(path) as (axis,):
+        axis.axhline(0.0, color=GREY, lw=0.8)
+        axis.plot(gap, -slope(loss.cross_entropy), color=ORANGE, ls="--", label="cross-entropy")
+        axis.plot(gap, -slope(loss.learned_loss(artifact)), color=BLUE, label="learned")
+        if optimum is not None:
+            axis.plot(gap, -slope(loss.learned_loss(optimum)), color=GREEN, ls=":", lw=1.2, label="optimum")
+        axis.set(
+            xlabel=f"logit of the true class minus the (equal) others, {classes} classes",
+            ylabel="pull on the true class's logit",
+            title="Gradient profile",
+        )
+        axis.legend()
+
+
+def mixture_histogram(path: Path, mixture: MixtureConfig) -> None:
+    """Draw the sampled distribution of p_t, linear and logarithmic, for 10 classes."""
+    labels, log_p = (np.asarray(x) for x in draw_predictions(jax.random.key(0), mixture, _CLASSES, _HISTOGRAM_SAMPLE))
+    log_p_t = log_p[np.arange(len(labels)), labels]
+    with _axes(path, columns=2) as (left, right):
+        left.hist(np.exp(log_p_t), bins=50, range=(0.0, 1.0), density=True, color=BLUE)
+        left.set(xlabel="$p_t$", ylabel="density", title="Mixture")
+        low = max(mixture.log_p_min, float(np.quantile(log_p_t, 0.001)))
+        right.hist(log_p_t, bins=50, range=(low, 0.0), density=True, color=GREEN)
+        right.set(xlabel="ln $p_t$", ylabel="density", title="Mixture, logarithmic $p_t$")
+
+
+def designed(path: Path, target: str, report: DesignReport) -> None:
+    """Draw a target loss and the optimum of the mixture designed for it, both standardised, against p_t."""
+    p = np.exp(report.log_p)
+    with _axes(path, columns=2) as (left, right):
+        for axis, scale in ((left, "linear"), (right, "log")):
+            axis.plot(p, _standard(report.target), color=ORANGE, lw=3.0, alpha=0.6, label=target)
+            axis.plot(p, _standard(report.optimum), color=BLUE, ls="--", label="optimum of the mixture")
+            axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss, standardised", xscale=scale)
+            axis.legend()
+        left.set(title=f"Designed for {target}")
+        right.set(title=f"$R^2$ = {report.r_squared:.5f}")
+
+
+def _standard(values: Any) -> np.ndarray:
+    values = np.asarray(values, float)
+    return (values - values.mean()) / values.std()
+
+
+def _spread(p: np.ndarray, classes: int) -> jax.Array:
+    """Return log-probabilities `[N, classes]` with p_t = p for class 0 and the rest shared equally."""
+    rest = np.log1p(-p) - np.log(classes - 1)
+    return jnp.asarray(np.column_stack([np.log(p), *[rest] * (classes - 1)]).astype(np.float32))
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
+
+
+@contextlib.contextmanager
+def _axes(path: Path, columns: int = 1) -> Iterator[tuple[Any, ...]]:
+    """Yield axes of a new figure and write it to `path`."""
+    width, height = PANEL
+    figure = new_figure(width * columns, height)
+    axes = tuple(figure.subplots(1, columns, squeeze=False)[0])
+    for axis in axes:
+        dress(axis)
+    yield axes
+    write(path, figure)

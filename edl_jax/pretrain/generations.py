@@ -1,0 +1,247 @@
+"""Generations of stage 1 as one compiled program, for one run or for many independent ones at once."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from edl_jax import strategies
+from edl_jax.backend.memory import require_fit
+from edl_jax.loss.networks.kinds import init as init_network
+from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
+from edl_jax.pretrain.objective import Batch, draw, fitness, report
+from edl_jax.strategies import StrategyConfig
+
+TEST_PAIRS = 16_384
+
+
+class Search(NamedTuple):
+    """Everything that a run carries from generation to generation.
+
+    Attributes:
+      strategy: state of the strategy.
+      generation: scalar int32, generations done.
+      best: `[num_dims]` the solution with the lowest fitness on the held-out batch so far.
+      best_fitness: scalar, its fitness there.
+    """
+
+    strategy: Any
+    generation: jax.Array
+    best: jax.Array
+    best_fitness: jax.Array
+
+
+class Inputs(NamedTuple):
+    """What stays the same through a run, a function of its key.
+
+    Attributes:
+      key: every generation's keys are folded from it, so that a run continued from a stored Search gives the numbers of
+        an uninterrupted one.
+      held_out: the fixed batch on which candidates are re-scored.
+    """
+
+    key: jax.Array
+    held_out: Batch
+
+
+class Evolution(NamedTuple):
+    """The compiled parts of R runs; every array has a leading axis of runs `[R, ...]`.
+
+    Attributes:
+      init: keys `[R]` -> (Search, Inputs).
+      evolve: (Search, Inputs, count) -> (Search, metrics): `count` generations, at most `chunk`; each metric is
+        `[R, chunk]`, of which the first `count` hold. The given Search is donated; any count is the same program.
+      compile: R -> `evolve` compiled for R runs, once.
+      assess: (key, `[num_dims]`) -> (report and fitness of one solution on a fresh batch of `TEST_PAIRS` pairs, the
+        severities `[L, V]` of that batch).
+      unravel: `[num_dims]` -> parameters of the loss network.
+      num_dims: number of parameters.
+    """
+
+    init: Callable[[jax.Array], tuple[Search, Inputs]]
+    evolve: Callable[[Search, Inputs, jax.Array], tuple[Search, dict[str, jax.Array]]]
+    compile: Callable[[int], "CompiledChunk"]
+    assess: Callable[[jax.Array, jax.Array], tuple[dict[str, jax.Array], jax.Array]]
+    unravel: Callable[[jax.Array], Any]
+    num_dims: int
+
+
+class CompiledChunk(NamedTuple):
+    """`Evolution.evolve`, compiled.
+
+    Attributes:
+      program: the compiled program, for its analyses.
+      params: the strategy's traced hyper-parameters, which the program takes.
+    """
+
+    program: jax.stages.Compiled
+    params: Any
+
+    def __call__(self, search: Search, inputs: Inputs, count: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
+        """Run `count` generations."""
+        return self.program(search, inputs, count, self.params)
+
+
+def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
+    """Build the evolution of a config. Configs share its programs that differ only in numbers which are traced.
+
+    Such numbers are seeds, numbers of generations, and in ChaoticES std, its rates and the recombination weights.
+
+    Args:
+      config: what to run.
+      chunk: most generations per call of evolve.
+
+    Raises:
+      UserError: a setting that the strategy refuses.
+    """
+    objective = config.objective
+    flat, unravel = _template(objective)
+    _, params = strategies.create(config.strategy, flat, config.es)
+    programs = _programs(objective, config.strategy, strategies.untraced(config.strategy, config.es), chunk)
+
+    def init(keys: jax.Array) -> tuple[Search, Inputs]:
+        solutions, search_keys, inputs = _start(keys, objective, config.held_out_pairs)
+        return programs.init(search_keys, solutions, params), inputs
+
+    return Evolution(
+        init=init,
+        evolve=lambda search, inputs, count: programs.evolve(search, inputs, count, params),
+        compile=lambda runs: CompiledChunk(programs.compile(runs, config.held_out_pairs), params),
+        assess=lambda key, solution: _assess(key, solution, objective),
+        unravel=unravel,
+        num_dims=flat.size,
+    )
+
+
+def compile_chunk(evolution: Evolution, runs: int, population_size: int) -> CompiledChunk:
+    """Return the compiled `evolve` of R runs, after checking that it fits in memory.
+
+    Raises:
+      UserError: it does not fit.
+    """
+    compiled = evolution.compile(runs)
+    require_fit(compiled.program, runs, population_size)
+    return compiled
+
+
+def clear_programs() -> None:
+    """Forget the programs that evolutions share, as `jax.clear_caches` does: to measure a first compilation."""
+    _programs.cache_clear()
+
+
+class _Programs(NamedTuple):
+    """What evolutions that differ only in traced numbers share; see `Evolution`."""
+
+    init: Callable[[jax.Array, jax.Array, Any], Search]
+    evolve: Callable[[Search, Inputs, jax.Array, Any], tuple[Search, dict[str, jax.Array]]]
+    compile: Callable[[int, int], jax.stages.Compiled]
+
+
+@functools.lru_cache(maxsize=64)
+def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chunk: int) -> _Programs:
+    flat, unravel = _template(objective)
+    # A flat solution: members are unravelled once, where the network needs them.
+    algorithm, some_params = strategies.create(strategy, flat, es)
+
+    @jax.jit
+    def init(keys: jax.Array, solutions: jax.Array, params: Any) -> Search:
+        def one(key: jax.Array, solution: jax.Array) -> Search:
+            state = algorithm.init(key, solution, params)
+            return Search(
+                strategy=_strong(state),
+                generation=jnp.zeros((), jnp.int32),
+                best=solution,
+                best_fitness=jnp.full((), jnp.inf, jnp.float32),
+            )
+
+        return jax.lax.map(lambda run: one(*run), (keys, solutions))
+
+    def step(search: Search, inputs: Inputs, params: Any) -> tuple[Search, dict[str, jax.Array]]:
+        ask_key, batch_key, tell_key = jax.random.split(jax.random.fold_in(inputs.key, search.generation), 3)
+        population, state = algorithm.ask(ask_key, search.strategy, params)
+        scores, _ = fitness(objective, jax.vmap(unravel)(population), draw(batch_key, objective, objective.num_pairs))
+        state, _ = algorithm.tell(tell_key, population, scores, state, params)
+
+        # The population's minimum on a noisy fresh batch is biased: candidates are re-scored on a fixed one.
+        first = jnp.argmin(jnp.where(jnp.isnan(scores), jnp.inf, scores))
+        candidates = jnp.stack([state.mean, population[first], search.best])
+        held_out_fitness, values = fitness(objective, jax.vmap(unravel)(candidates), inputs.held_out)
+        held_out_fitness = jnp.where(jnp.isnan(held_out_fitness), jnp.inf, held_out_fitness)
+        # The best so far comes last, so that only a strictly better candidate replaces it.
+        order = jnp.array([2, 0, 1])
+        winner = order[jnp.argmin(held_out_fitness[order])]
+        best, best_fitness = candidates[winner], held_out_fitness[winner]
+        metrics = {
+            "generation": search.generation + 1,
+            "fitness_best": best_fitness,
+            "fitness_mean": jnp.nanmean(scores),
+            "fitness_of_mean": held_out_fitness[0],
+            **report(objective, unravel(best), values[winner], inputs.held_out),
+            "population_spread": jnp.mean(jnp.std(population, axis=0)),
+        }
+        return Search(_strong(state), search.generation + 1, best, best_fitness), metrics
+
+    def evolve_one(
+        search: Search, inputs: Inputs, count: jax.Array, params: Any
+    ) -> tuple[Search, dict[str, jax.Array]]:
+        shapes = jax.eval_shape(step, search, inputs, params)[1]
+        rows = {name: jnp.zeros((chunk, *leaf.shape), leaf.dtype) for name, leaf in shapes.items()}
+
+        def body(i: jax.Array, carry: tuple[Search, dict[str, jax.Array]]) -> tuple[Search, dict[str, jax.Array]]:
+            search, rows = carry
+            search, metrics = step(search, inputs, params)
+            return search, {name: rows[name].at[i].set(metrics[name]) for name in rows}
+
+        return jax.lax.fori_loop(0, count, body, (search, rows))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def evolve(searches: Search, inputs: Inputs, count: jax.Array, params: Any) -> tuple[Search, dict[str, jax.Array]]:
+        # A CPU has no fast kernel for a batch of matrix products: there runs follow one another in the program.
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda run: evolve_one(run[0], run[1], count, params), (searches, inputs))
+        return jax.vmap(evolve_one, in_axes=(0, 0, None, None))(searches, inputs, count, params)
+
+    @functools.cache
+    def compile_runs(runs: int, held_out_pairs: int) -> jax.stages.Compiled:
+        keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(runs, jnp.int32)))
+        solutions, search_keys, inputs = jax.eval_shape(lambda k: _start(k, objective, held_out_pairs), keys)
+        search = jax.eval_shape(init, search_keys, solutions, some_params)
+        count = jax.ShapeDtypeStruct((), jnp.int32)
+        return evolve.lower(search, inputs, count, some_params).compile()
+
+    return _Programs(init, evolve, compile_runs)
+
+
+def _strong(state: Any) -> Any:
+    """Return a state of strong dtypes, as in a restored checkpoint: evosax's are partly weak, another program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
+
+
+def _template(objective: ObjectiveConfig) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
+    """Return (`[num_dims]` zeros, its inverse: `[num_dims]` -> parameters of the loss network)."""
+    shapes = jax.eval_shape(lambda key: init_network(key, objective.network, objective.num_classes), jax.random.key(0))
+    return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+
+# What does not depend on the strategy is compiled once for all programs of a objective.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _start(keys: jax.Array, objective: ObjectiveConfig, held_out_pairs: int) -> tuple[jax.Array, jax.Array, Inputs]:
+    """Return (first solutions `[R, num_dims]`, keys of the strategies `[R]`, inputs) of runs with keys `[R]`."""
+
+    def one(key: jax.Array) -> tuple[jax.Array, jax.Array, Inputs]:
+        network_key, search_key, generation_key, held_out_key = jax.random.split(key, 4)
+        solution, _ = ravel_pytree(init_network(network_key, objective.network, objective.num_classes))
+        return solution, search_key, Inputs(generation_key, draw(held_out_key, objective, held_out_pairs))
+
+    return jax.lax.map(one, keys)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _assess(key: jax.Array, solution: jax.Array, objective: ObjectiveConfig) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Return (report and fitness of one solution on fresh pairs, their severities `[L, V]`)."""
+    batch, params = draw(key, objective, TEST_PAIRS), _template(objective)[1](solution)
+    scores, values = fitness(objective, jax.tree.map(lambda x: x[None], params), batch)
+    return {"fitness": scores[0], **report(objective, params, values[0], batch)}, batch.severity

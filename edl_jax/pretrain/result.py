@@ -1,0 +1,140 @@
+"""What stage 1 leaves behind: tested, calibrated and stored losses, their shape, and the pretraining."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import loss
+from edl_jax.core import environment
+from edl_jax.core.config import to_dict
+from edl_jax.core.runs import Run
+from edl_jax.plot import pretraining
+from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
+from edl_jax.pretrain.generations import Evolution
+from edl_jax.synthetic import calibrate, gradient_norm_ratio, severity, shape_report
+from edl_jax.synthetic.optimum import Optimum, solve
+from edl_jax.synthetic.optimum_loss import OF_P_T, optimum_artifact
+from edl_jax.synthetic.ranking import grouped_pairs
+
+# Keys of a run beyond those of evolution: they never coincide with a generation's.
+_TEST_KEY, _CALIBRATION_KEY, _SHAPE_KEY = 101, 102, 103
+
+
+def conclude(
+    directory: Run,
+    config: PretrainConfig,
+    evolution: Evolution,
+    optimum: Optimum,
+    solutions: np.ndarray,
+    held_out_fitness: np.ndarray,
+) -> dict[str, Any]:
+    """Test, calibrate, store and draw the losses of finished runs.
+
+    Args:
+      directory: the run directory.
+      config: the resolved config, stored with each artifact.
+      evolution: the compiled parts of the runs.
+      optimum: the optimum of the objective.
+      solutions: `[R, num_dims]` the best solution of each run.
+      held_out_fitness: `[R]` their fitness on the held-out batches; not finite where a run found nothing.
+
+    Returns:
+      The content of result.json: the metrics of the best run, `artifact`, and with several runs `runs`, a list of
+      all metrics, and `mean` and `std` over runs.
+    """
+    results: list[dict[str, Any]] = []
+    for i, solution in enumerate(solutions):
+        if not np.isfinite(held_out_fitness[i]):
+            results.append({"seed": config.seed + i, "fitness": None})
+            continue
+        metrics, artifact = _one(config, evolution, optimum, jnp.asarray(solution), config.seed + i)
+        path = directory.path / ("loss.safetensors" if len(solutions) == 1 else f"losses/{i}.safetensors")
+        path.parent.mkdir(exist_ok=True)
+        loss.save(artifact, path)
+        results.append({**metrics, "artifact": str(path), "seed": config.seed + i})
+    best = int(np.nanargmin(np.where(np.isfinite(held_out_fitness), held_out_fitness, np.inf)))
+    chosen = loss.load_artifact(results[best]["artifact"])
+    assert isinstance(chosen, loss.Artifact)
+    if len(solutions) > 1:
+        loss.save(chosen, directory.path / "loss.safetensors")
+    known = _store_optimum(directory.path, config, optimum)
+    rows = [row for row in directory.metrics() if row.get("run", 0) == best]
+    pretraining.draw(directory.path / "figures", rows, chosen, config.mixture, known)
+    result = {**results[best], "artifact": str(directory.path / "loss.safetensors")}
+    return result if len(solutions) == 1 else {**result, "runs": results, **_spread(results)}
+
+
+def solve_optimum(config: ObjectiveConfig) -> Optimum:
+    """Return the loss that is optimal for the mixture, severity, margin and beta of an objective."""
+    return solve(config.mixture, config.severity, config.num_classes, beta=config.beta, margin=config.margin)
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what a person is told of the result of `run`: one line a measure."""
+    several = "runs" in result
+    lines = []
+    for name, title in (("ranking_accuracy", "held-out ranking accuracy"), ("fitness_ratio", "fitness over optimum's")):
+        spread = (
+            f"   {len(result['runs'])} runs: {result['mean'][name]:.4f} ± {result['std'][name]:.4f}" if several else ""
+        )
+        lines.append(f"{title:<27}{result[name]:.4f}{spread}")
+    lines += [f"{f'R^2 with {name}':<27}{value:.4f}" for name, value in result["r_squared"].items()]
+    return lines
+
+
+def _one(
+    config: PretrainConfig, evolution: Evolution, optimum: Optimum, solution: jax.Array, seed: int
+) -> tuple[dict[str, Any], loss.Artifact]:
+    """Return (metrics, artifact) of one solution."""
+    key = jax.random.key(seed)
+    params = evolution.unravel(solution)
+    num_classes = config.num_classes if config.network.kind == "joint" else None
+    test, severities = evolution.assess(jax.random.fold_in(key, _TEST_KEY), solution)
+    measured = {name: float(value) for name, value in test.items()}
+    best_possible = optimum.fitness_on(*grouped_pairs(severities, config.reuse))
+    calibration = calibrate(
+        jax.random.fold_in(key, _CALIBRATION_KEY), config.network, params, config.mixture, num_classes
+    )
+    artifact = loss.Artifact(config.network, params, calibration, num_classes)
+    shape_key = jax.random.fold_in(key, _SHAPE_KEY)
+    measured["gradient_norm_ratio"] = gradient_norm_ratio(shape_key, artifact, config.mixture, config.num_classes)
+    metrics = {
+        **measured,
+        "fitness_optimum": best_possible,
+        "fitness_ratio": measured["fitness"] / best_possible,
+        "r_squared": shape_report(
+            shape_key, artifact, config.mixture, severity.get(config.severity), config.num_classes, optimum
+        ),
+        "tail_slope": calibration.tail_slope * float(calibration.at(jnp.float32(config.num_classes))[0]),
+        "num_parameters": evolution.num_dims,
+    }
+    metadata = {"config": to_dict(config), "seed": seed, "metrics": metrics, "versions": environment.versions()}
+    return metrics, dataclasses.replace(artifact, metadata=metadata)
+
+
+def _store_optimum(folder: Path, config: PretrainConfig, optimum: Optimum) -> loss.Artifact | None:
+    """Write the optimal loss beside the evolved one, where it is a function of p_t, and return it."""
+    if optimum.severity not in OF_P_T:
+        return None
+    key = jax.random.fold_in(jax.random.key(config.seed), _CALIBRATION_KEY)
+    artifact = optimum_artifact(key, optimum, config.mixture)
+    metadata = {"config": to_dict(config), "metrics": {"fitness": optimum.fitness}, "versions": environment.versions()}
+    artifact = dataclasses.replace(artifact, metadata=metadata)
+    loss.save(artifact, folder / "optimum.safetensors")
+    return artifact
+
+
+def _spread(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return mean and sample standard deviation over the runs that found a loss."""
+    done = [result for result in results if result["fitness"] is not None]
+    names = [name for name, value in done[0].items() if isinstance(value, float)]
+    table = {name: np.array([result[name] for result in done], float) for name in names}
+    return {
+        "mean": {name: float(np.mean(values)) for name, values in table.items()},
+        "std": {name: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for name, values in table.items()},
+    }

@@ -1,0 +1,104 @@
+"""The losses one can train with: list them, describe one, compare all, draw one, keep one."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edl_jax import loss
+from edl_jax.core.config import parse_parameters
+from edl_jax.core.errors import UserError, command, require
+from edl_jax.loss import Description, expression
+from edl_jax.plot import loss as loss_figure
+
+
+def run(
+    name: str | None = None,
+    *,
+    formula: str | None = None,
+    parameters: Sequence[str] = (),
+    table: bool = False,
+    plot: str | Path | None = None,
+    save: str | Path | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Return what `python run.py losses` prints.
+
+    Args:
+      name: a name or path that `edl_jax.loss.get` takes; None lists all names.
+      formula: an expression in y and p, summed over the classes, in place of a name.
+      parameters: hyper-parameters of `name` as `name=number` pairs.
+      table: compute the properties of the loss, or of every loss, as a Markdown table.
+      plot: PNG file to draw the loss to, beside cross-entropy.
+      save: `.safetensors` file to store the formula in, for `--loss` and `edl_jax.loss.load`.
+      overwrite: replace those files.
+
+    Raises:
+      UserError: unknown name or hyper-parameter, a formula that does not parse, an artifact that cannot be used, a
+        file that may not be written, options that do not go together.
+    """
+    require(name is None or formula is None, f"loss {name} and --formula were given, expected one of them")
+    require(formula is not None or save is None, "--save needs a --formula to store")
+    require(formula is None or not parameters, "--parameters does not go with --formula: write its numbers into it")
+    for flag, given in (("--parameters", parameters), ("--plot", plot)):
+        require(
+            not given or name is not None or formula is not None,
+            f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
+        )
+    for flag, file, ending in (("--plot", plot, ".png"), ("--save", save, ".safetensors")):
+        if file is not None:
+            _check_file(flag, Path(file), ending, overwrite)
+    if name is None and formula is None:
+        return _table([loss.describe(each) for each in loss.names()]) if table else _list()
+
+    if formula is not None:
+        artifact = loss.FormulaArtifact.from_formula(formula)
+        description, function = loss.describe(artifact), artifact.loss()
+    else:
+        assert name is not None
+        chosen = parse_parameters(parameters)
+        description, function = loss.describe(name, **chosen), loss.get(name, **chosen)
+    if plot is not None:
+        with _writing("--plot", plot):
+            loss_figure.draw(Path(plot), description.name, function)
+    if save is not None:
+        with _writing("--save", save):
+            Path(save).parent.mkdir(parents=True, exist_ok=True)
+            loss.save(artifact, save)
+    shown = _table([description]) if table else str(description)
+    return shown if formula is None or table else f"{shown}\n{_forms(artifact.record.expression)}"
+
+
+def _forms(tree: expression.Expression) -> str:
+    """Return the lines that a formula has beside the properties of every loss."""
+    lines = {"LaTeX": expression.to_latex(tree)}
+    try:
+        lines = {"shorter": expression.to_text(expression.simplify(tree)), **lines}
+    except UserError as error:  # too large for sympy: nothing is lost
+        lines = {"shorter": f"not tried: {error}", **lines}
+    return "\n".join(f"  {label:<12}{text}" for label, text in lines.items())
+
+
+def _list() -> str:
+    rows = [(name, *loss.summary(name)) for name in loss.names()]
+    width = max(len(name) for name, _, _ in rows)
+    middle = max(len(formula) for _, formula, _ in rows)
+    return "\n".join(f"{name:<{width}}  {formula:<{middle}}  {source}" for name, formula, source in rows)
+
+
+def _table(descriptions: Sequence[Description]) -> str:
+    rows = [Description.COLUMNS, tuple("---" for _ in Description.COLUMNS), *(each.row() for each in descriptions)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _check_file(flag: str, path: Path, ending: str, overwrite: bool) -> None:
+    require(path.suffix == ending, f"{flag} is {path}, expected a name ending in {ending}")
+    require(not path.parent.is_file(), f"{path.parent} is a file, expected a folder: give another {flag}")
+    require(overwrite or not path.exists(), f"{path} exists: give --overwrite to replace it, or another {flag}")
+
+
+@contextlib.contextmanager
+def _writing(flag: str, path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another {flag}") from error

@@ -1,0 +1,148 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edl_jax.core import config as presets
+from edl_jax.core.errors import UserError
+from edl_jax.downstream import DownstreamConfig
+from edl_jax.pretrain import PretrainConfig
+from edl_jax.study.ablate.study import AblateConfig
+
+CONFIGS = {"ablate": AblateConfig(), "downstream": DownstreamConfig(), "pretrain": PretrainConfig()}
+PRESETS = sorted(presets.presets_dir().rglob("*.y*ml"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    size: int = 1
+    widths: tuple[int, ...] = (4,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    name: str = "a"
+    rate: float = 0.5
+    count: int = 2
+    flag: bool = False
+    limit: int | None = None
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def write(folder: Path, text: str | bytes) -> str:
+    path = folder / "mine.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=[f"{path.parent.name}/{path.stem}" for path in PRESETS])
+def test_every_preset_loads_by_name_and_by_path(path):
+    command = path.parent.name
+    by_name = presets.load_preset(command, path.stem, CONFIGS[command])
+    assert by_name == presets.load_preset(command, str(path), CONFIGS[command])
+    assert path.stem in presets.preset_names(command)
+
+
+@pytest.mark.parametrize("command", CONFIGS)
+def test_every_command_has_a_default_and_a_debug_preset(command):
+    assert {"default", "debug"} <= set(presets.preset_names(command))
+
+
+def test_preset_overrides_what_it_names_and_nothing_else():
+    debug = presets.load_preset("pretrain", "debug", PretrainConfig(seed=7))
+    assert debug.generations == 6
+    assert debug.es.population_size == 16
+    assert debug.network.hidden == (8,)
+    assert debug.seed == 7
+    assert debug.es.std == PretrainConfig().es.std
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Outer()),
+        ("# nothing but a comment", Outer()),
+        ("rate: 1e-3", Outer(rate=1e-3)),  # a string to YAML 1.1
+        ("rate: 3", Outer(rate=3.0)),
+        ("limit: 5", Outer(limit=5)),
+        ("limit: null", Outer()),
+        ("flag: yes", Outer(flag=True)),
+        ("inner: {size: 9}", Outer(inner=Inner(size=9))),
+        ("inner:\n  widths: [8, 16]", Outer(inner=Inner(widths=(8, 16)))),
+        ("inner: {widths: []}", Outer(inner=Inner(widths=()))),
+    ],
+)
+def test_values_that_are_accepted(tmp_path, text, expected):
+    loaded = presets.load_preset("pretrain", write(tmp_path, text), Outer())
+    assert loaded == expected
+    assert isinstance(loaded.rate, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nam: b", "'nam': did you mean name?"),
+        ("inner: {sise: 3}", "'inner.sise': did you mean inner.size?"),
+        ("1: 2", "unknown key"),
+        ("name: 3", "name is 3, expected str"),
+        ("name: null", "name is None, expected str"),
+        ("rate: fast", "rate is 'fast', expected float"),
+        ("rate: true", "rate is True, expected float"),
+        ("rate: [1]", r"rate is \[1\], expected float"),
+        ("count: 2.5", "count is 2.5, expected int"),
+        ("count: true", "count is True, expected int"),
+        ("count: many", "count is 'many', expected int"),
+        ("flag: 1", "flag is 1, expected bool"),
+        ("limit: none", "limit is 'none', expected int"),
+        ("inner: 3", "inner is 3, expected a mapping"),
+        ("inner:", "inner is None, expected a mapping"),
+        ("inner: {widths: 8}", "inner.widths is 8, expected a list"),
+        ("inner: {widths: [8, x]}", "inner.widths is 'x', expected int"),
+        ("- name", "holds a list, expected a mapping"),
+        ("name", "holds a str, expected a mapping"),
+        ("inner: [1", "is not valid YAML"),
+        ("name: !!python/object:os.system {}", "is not valid YAML"),
+        ("name: 2001-99-99", "is not valid YAML"),  # YAML's own reader raises ValueError here
+        ("count: " + "9" * 5000, "is not valid YAML"),
+        ("[" * 3000, "is not valid YAML"),
+        (b"name: \x00", "is not valid YAML"),
+        (b"\xff\xfe\x80", "is not valid YAML"),
+    ],
+)
+def test_values_that_are_refused_in_one_line(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError, match=message) as caught:
+        presets.load_preset("pretrain", path, Outer())
+    assert path in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["debgu", "debug.yaml", "nowhere/debug.yml", "configs", ""])
+def test_unknown_preset_lists_the_presets(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"unknown pretrain preset '{name}'.*choose from .*debug, default, "):
+        presets.load_preset("pretrain", name, PretrainConfig())
+
+
+def test_misspelled_preset_names_the_closest():
+    with pytest.raises(UserError, match="did you mean debug"):
+        presets.load_preset("pretrain", "debgu", PretrainConfig())
+
+
+def test_preset_is_validated_by_the_config(tmp_path):
+    with pytest.raises(UserError, match="population_size is 1, expected at least 2"):
+        presets.load_preset("pretrain", write(tmp_path, "es: {population_size: 1}"), PretrainConfig())
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), Outer(inner=Inner(widths=(1, 2)))])
+def test_plain_form_and_override_are_inverse(config):
+    plain = presets.to_dict(config)
+    assert presets.override(type(config)(), plain) == config
+    assert presets.differences(plain, plain) == []
+
+
+def test_differences_name_the_nested_key_and_both_values():
+    old = presets.to_dict(Outer())
+    new = presets.to_dict(Outer(rate=0.25, inner=Inner(widths=(4, 4))))
+    assert presets.differences(old, new) == ["inner.widths: [4] -> [4, 4]", "rate: 0.5 -> 0.25"]
+    assert presets.differences({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> None", "b: None -> {'c': 2}"]

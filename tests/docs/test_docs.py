@@ -1,0 +1,79 @@
+"""What the documents tell a reader to type is accepted, and what they point to exists."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import edl_jax
+from edl_jax import downstream
+from edl_jax.cli import main as cli
+from edl_jax.downstream import evaluate
+from edl_jax.pretrain import design_mixture, evolve as pretrain
+from edl_jax.study import ablate, losses, summary
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_LOOP_VARIABLES = {"$seed": "0", "$loss": "edl"}
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                found += re.findall(r"python run\.py ([^#;]*)", line)
+    return sorted({command.strip() for command in found})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
+    prepare = importlib.import_module("edl_jax.data.prepare")
+    accepted = []
+
+    def accept(*args, **kwargs):
+        accepted.append((args, kwargs))
+        raise KeyboardInterrupt  # stop before the work
+
+    for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
+        monkeypatch.setattr(module, "run", accept)
+    for module, name in ((summary, "read"), (prepare, "prepare"), (downstream, "run_seeds")):
+        monkeypatch.setattr(module, name, accept)
+    for variable, value in _LOOP_VARIABLES.items():
+        command = command.replace(variable, value)
+    arguments = [argument for argument in shlex.split(command) if argument not in ("[RUN", "...]")]
+    monkeypatch.chdir(tmp_path)
+    for preset in (Path(argument) for argument in arguments if argument.endswith(".yaml")):
+        preset.parent.mkdir(parents=True, exist_ok=True)
+        preset.touch()  # what a command before this one writes
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:  # --help
+        code = stop.code
+    assert accepted or code == 0, capsys.readouterr().err
+
+
+def test_readme_names_both_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make run" in text
+    assert "make test" in text
+
+
+def test_no_placeholder_is_left():
+    for page in PAGES:
+        assert not re.findall(r"@[A-Z_]+@", page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_exist(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_one_version_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == edl_jax.__version__
+    assert f"## {edl_jax.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
