@@ -36,8 +36,8 @@ unit: $(VENV)/.installed-dev
 # The prior that the package ships, and the optimum that it approaches: docs/results.md says why they look as they do.
 prior: $(VENV)/.installed
 	$(PY) run.py pretrain --strategy chaotic_es --out $(RUNS)/prior --overwrite
-	cp $(RUNS)/prior/loss.safetensors edl_jax/loss/priors/edl.safetensors
-	cp $(RUNS)/prior/optimum.safetensors edl_jax/loss/priors/edl_optimum.safetensors
+	cp $(RUNS)/prior/loss.safetensors edl_jax/loss/artifacts/priors/edl.safetensors
+	cp $(RUNS)/prior/optimum.safetensors edl_jax/loss/artifacts/priors/edl_optimum.safetensors
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edl-jax needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -45,9 +45,9 @@ def require(condition: bool, message: str) -> None:
 
 def command(line: str) -> str:
     """Return what to type for `line`, a command of edl_jax and its flags, as the running program was called."""
-    called = Path(sys.argv[0]).name
-    if called == "run.py":
+    called = Path(sys.argv[0])
+    if called.name == "run.py":
         return f"python run.py {line}"
-    if called == "__main__.py":
+    if called.name == "__main__.py" and called.parent.name == "edl_jax":
         return f"python -m edl_jax {line}"
     return f"edl-jax {line}"

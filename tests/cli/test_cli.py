@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 def uncompiled(monkeypatch):
     """Compile no program of stage 1: --out is looked at after that, which is where a run could turn out too large."""
     monkeypatch.setattr(pretrain, "compile_chunk", lambda *_: None)
-    monkeypatch.setattr(PretrainConfig, "optimum", lambda _: None)
+    monkeypatch.setattr("edl_jax.pretrain.evolve.solve_optimum", lambda _: None)
 
 
 BAD = {
@@ -59,14 +59,14 @@ BAD = {
     "pretrain --config misspelled.yaml": "'es.populaton_size': did you mean es.population_size?",
     "pretrain --config negative.yaml": "mixture weight uniform is -1",
     "pretrain --config": "--config: expected one argument",
-    "pretrain --populaton-size 3": "unknown flag --populaton-size: did you mean --population-size? see run.py pretrain",
+    "pretrain --populaton-size 3": "unknown flag --populaton-size: did you mean --population-size? see edl-jax pretrain",
     "pretrain --std_decy=1 --seed 1": "unknown flag --std_decy: did you mean --std-decay",
     "pretrain --mixture.unifrom 1": "unknown flag --mixture.unifrom: did you mean --mixture.uniform",
     "pretrain --es.population-size 4": "unknown flag --es.population-size: did you mean --population-size?",
-    "pretrain --bogus": "unknown flag --bogus; see run.py pretrain --help",
-    "pretrain chaotic_es": "unexpected argument 'chaotic_es'; see run.py pretrain --help",
-    "pretrain --std": "--std needs a value; see run.py pretrain --help",
-    "pretrain --std wide": "--std is 'wide', expected FLOAT; see run.py pretrain --help",
+    "pretrain --bogus": "unknown flag --bogus; see edl-jax pretrain --help",
+    "pretrain chaotic_es": "unexpected argument 'chaotic_es'; see edl-jax pretrain --help",
+    "pretrain --std": "--std needs a value; see edl-jax pretrain --help",
+    "pretrain --std wide": "--std is 'wide', expected FLOAT; see edl-jax pretrain --help",
     "pretrain --generations 1.5": "--generations is '1.5', expected INT",
     "pretrain --network.hidden a b": "--network.hidden is ['a', 'b'], expected [INT [INT ...]]",
     "pretrain --network.hidden": "network hidden widths are ()",
@@ -139,7 +139,7 @@ BAD = {
     "ablate --base.generations 0": "generations is 0, expected at least 1",
     "ablate --base.seed 2147483640": "base.seed 2147483640 leaves no room for 10 runs",
     "ablate --base.reuse 40": "factor num_pairs, level 64: reuse is 40, expected at most half of num_pairs (64)",
-    "ablate --generation 3": "unknown flag --generation: did you mean --base.generations? see run.py ablate --help",
+    "ablate --generation 3": "unknown flag --generation: did you mean --base.generations? see edl-jax ablate --help",
     "ablate --config debgu": "unknown ablate preset 'debgu': did you mean debug or default? choose from debug, default",
     "ablate --config misspelled.yaml": "unknown key in misspelled.yaml: 'es': ",
     "ablate --config debug --out notes": "notes exists: give --resume to continue it",
@@ -158,8 +158,8 @@ BAD = {
     "design-mixture --out mine": "--out is mine, expected a name ending in .yaml",
     "design-mixture --out negative.yaml": "negative.yaml exists: give --overwrite to replace it, or another --out",
     "design-mixture --out file/mine.yaml": "file is a file, expected a folder: give another --out",
-    "design-mixture --taget focal": "unknown flag --taget: did you mean --target? see run.py design-mixture --help",
-    "design-mixture focal": "unexpected argument 'focal'; see run.py design-mixture --help",
+    "design-mixture --taget focal": "unknown flag --taget: did you mean --target? see edl-jax design-mixture --help",
+    "design-mixture focal": "unexpected argument 'focal'; see edl-jax design-mixture --help",
     "downstream --arch resnet19": "unknown arch 'resnet19': did you mean resnet18",
     "downstream --dataset cifar": "unknown dataset 'cifar': did you mean cifar10",
     "downstream --loss cross_entrop": "unknown loss 'cross_entrop': did you mean cross_entropy",
@@ -189,7 +189,7 @@ BAD = {
     "summarize run": "run is no finished run (result.json is missing)",
     "data": "no data command given",
     "data prepre": "unknown data command 'prepre': did you mean prepare?",
-    "data prepare": "missing NAME: cifar10, cifar100, fashion_mnist or mnist; see run.py data prepare --help",
+    "data prepare": "missing NAME: cifar10, cifar100, fashion_mnist or mnist; see edl-jax data prepare --help",
     "data prepare cifar": "unknown dataset 'cifar': did you mean cifar10",
     "data prepare cifar10 --archive file": "file is not the published cifar-10-binary.tar.gz",
     "data prepare cifar10 --archive nowhere.tar.gz": "nowhere.tar.gz",
@@ -276,14 +276,14 @@ def test_help_of_every_command(capsys, name, flags, flag):
 def test_help_and_version_from_a_shell(tmp_path):
     done = command("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "usage: run.py <command> [flags]" in done.stdout
+    assert "usage: python run.py <command> [flags]" in done.stdout
     done = command("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
 
 
 def test_no_command_shows_the_usage_and_fails(capsys):
     assert cli.main([]) == 2
-    assert "usage: run.py" in "".join(capsys.readouterr())
+    assert "usage: edl-jax" in "".join(capsys.readouterr())
 
 
 @pytest.fixture

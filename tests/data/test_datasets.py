@@ -121,7 +121,7 @@ def test_absent_data_is_reported_at_once_without_network(name, tmp_path, no_netw
     with pytest.raises(UserError) as error:
         data.load(name, tmp_path, tmp_path / "cache")
     assert time.perf_counter() - start < 2.0
-    assert f"run.py data prepare {name} --data-dir {tmp_path}" in str(error.value)
+    assert f"edl-jax data prepare {name} --data-dir {tmp_path}" in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -255,7 +255,7 @@ def test_damaged_directory_is_one_line_that_says_what_to_do(data_dir, version_di
     message = str(error.value)
     assert "\n" not in message
     assert f"{version_dir} is damaged" in message
-    assert f"delete that directory and run `python run.py data prepare cifar10 --data-dir {data_dir}`" in message
+    assert f"delete that directory and run `edl-jax data prepare cifar10 --data-dir {data_dir}`" in message
     assert list(cache_dir.glob("*")) == []
 
 

@@ -200,7 +200,7 @@ def test_presets_are_valid_and_say_what_they_are_for(name):
     path = presets.presets_dir() / "downstream" / f"{name}.yaml"
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ")
-    assert "run.py downstream" in first
+    assert "edl-jax downstream" in first
 
 
 def test_default_preset_is_the_papers():

@@ -112,7 +112,7 @@ def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypat
         return dataclasses.replace(task, labels=np.zeros_like(task.labels)) if config.seed == 1 else task
 
     monkeypatch.setattr("edl_jax.downstream.seeds.prepare_task", spoiled)
-    monkeypatch.setattr("edl_jax.study.downstream_figures.draw", lambda *_, **__: None)
+    monkeypatch.setattr("edl_jax.plot.classifier.draw", lambda *_, **__: None)
     out = tmp_path / "out"
     line = f"downstream --config debug --epochs 2 --train-size 128 --out {out} --seeds 0 1 2"
     assert cli.main(line.split()) == 3

@@ -15,7 +15,7 @@ from edl_jax import loss
 
 # Numbers of classes; every one compiles each program anew.
 SIZES = [3, 1000, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 10, 100))]
-PRIORS = Path(loss.__file__).parent / "priors"
+PRIORS = Path(loss.__file__).parent / "artifacts" / "priors"
 
 # Knots apart from each other and a tail that begins among ordinary predictions, so that both are tested.
 CALIBRATION = loss.Calibration(

@@ -57,7 +57,7 @@ def refused(path, *words):
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
-    assert "run.py pretrain" in message
+    assert "edl-jax pretrain" in message
     for word in words:
         assert word in message
 

@@ -1,4 +1,4 @@
-"""`python run.py design-mixture`: from a wanted loss to a preset whose mixture makes evolution find it."""
+"""`edl-jax design-mixture`: from a wanted loss to a preset whose mixture makes evolution find it."""
 
 import errno
 
@@ -60,7 +60,7 @@ def test_the_preset_is_readable_and_sets_the_mixture_alone(tmp_path):
         DesignConfig(target="focal", parameters=("gamma=2",), num_classes=7, log_p_min=-4.0, beta=2.0, knots=9), out=out
     )
     text = out.read_text()
-    assert text.startswith("# Mixture whose optimum is focal gamma=2: python run.py pretrain --config ")
+    assert text.startswith("# Mixture whose optimum is focal gamma=2: edl-jax pretrain --config ")
     values = yaml.safe_load(text)
     assert {name: values[name] for name in ("margin", "beta", "num_classes")} == {
         "margin": 0.0,
@@ -208,7 +208,7 @@ def test_the_command_writes_to_runs_and_says_how_to_go_on(tmp_path, monkeypatch,
     first, second, third = out.splitlines()
     assert first.startswith("R^2 of focal with the optimum of this mixture: 0.99") or first.endswith("1.00000")
     assert second == "preset: runs/designed-focal.yaml   figure: runs/designed-focal.png"
-    assert third == "evolve it: python run.py pretrain --config runs/designed-focal.yaml"
+    assert third == "evolve it: edl-jax pretrain --config runs/designed-focal.yaml"
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"designed-focal.yaml", "designed-focal.png"}
     assert cli.main(["design-mixture", "--target", "focal"]) == 2
     assert "runs/designed-focal.yaml exists" in capsys.readouterr().err

@@ -485,7 +485,9 @@ def stub(monkeypatch, evolve):
     """Make pretrain run `evolve` instead of a compiled program."""
     severity = jnp.arange(4.0)[None, None]
     inputs = Inputs(jnp.zeros(1), Batch(jnp.zeros((1, 4)), jnp.zeros((1, 4, 2)), severity, None))
-    program = Evolution(lambda keys: (START, inputs), evolve, lambda _: evolve, lambda *_: ({}, severity[0]), lambda x: x, 2)
+    program = Evolution(
+        lambda keys: (START, inputs), evolve, lambda _: evolve, lambda *_: ({}, severity[0]), lambda x: x, 2
+    )
     monkeypatch.setattr(pretrain, "make_evolution", lambda *_, **__: program)
     monkeypatch.setattr(pretrain, "compile_chunk", lambda program, *_: program.evolve)
 

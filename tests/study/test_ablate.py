@@ -1,4 +1,4 @@
-"""`python run.py ablate`: from the command to the report, killed and resumed."""
+"""`edl-jax ablate`: from the command to the report, killed and resumed."""
 
 import contextlib
 import dataclasses

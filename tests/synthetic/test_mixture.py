@@ -193,7 +193,7 @@ def test_pairs_share_the_label_and_nothing_else():
         ({"designed": -1.0}, "mixture weight designed is -1.0"),
         (
             {"designed": 1.0},
-            "mixture designed_log_p has 0 quantiles, expected at least 2: `python run.py design-mixture",
+            "mixture designed_log_p has 0 quantiles, expected at least 2: `edl-jax design-mixture",
         ),
         ({"designed": 1.0, "designed_log_p": (-1.0,)}, "mixture designed_log_p has 1 quantiles"),
         ({"designed": 1.0, "designed_log_p": (-1.0, -2.0, 0.0)}, "mixture designed_log_p is not ascending"),
