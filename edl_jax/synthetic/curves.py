@@ -40,14 +40,18 @@ class Curves(NamedTuple):
     def losses(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the losses `[N]` of predictions `[N, C]` with integer labels `[N]`."""
         rows = np.arange(len(labels))
+        true = np.interp(log_p[rows, labels], self.log_p, self.true)
+        if not self.wrong.any():
+            return true
         wrong = np.interp(log_p, self.log_p, self.wrong)
         wrong[rows, labels] = 0.0
-        return np.interp(log_p[rows, labels], self.log_p, self.true) + wrong.sum(axis=1)
+        return true + wrong.sum(axis=1)
 
     def gradients(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return d loss / d logits `[N, C]`."""
         rows = np.arange(len(labels))
-        slopes = np.interp(log_p, self.log_p, self.wrong_slope)
+        wrong = self.wrong_slope
+        slopes = np.interp(log_p, self.log_p, wrong) if wrong.any() else np.zeros(log_p.shape)
         slopes[rows, labels] = np.interp(log_p[rows, labels], self.log_p, self.true_slope)
         return slopes - np.exp(log_p) * slopes.sum(axis=1, keepdims=True)
 

@@ -68,7 +68,21 @@ def gradient_norm_ratio(key: jax.Array, artifact: loss.Artifact, mixture: Mixtur
 
 
 def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (labels `[N]`, log_p `[N, C]`) as many as calibration measures on."""
+    """Return (labels `[N]`, log_p `[N, C]`) as many as calibration measures on; they are not to be written to."""
+    return _sample(
+        tuple(np.asarray(jax.random.key_data(key)).ravel().tolist()),
+        str(jax.random.key_impl(key)),
+        mixture,
+        num_classes,
+    )
+
+
+# The evolved loss and the optimum are measured on the same predictions.
+@functools.lru_cache(maxsize=6)
+def _sample(
+    words: tuple[int, ...], impl: str, mixture: MixtureConfig, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    key = jax.random.wrap_key_data(np.asarray(words, np.uint32), impl=impl)
     return draw_predictions(key, mixture, num_classes, max(_VALUES // num_classes, _LEAST))
 
 
