@@ -6,6 +6,7 @@ present held at every point tried.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ import numpy as np
 
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.properties import risk
-from edl_jax.loss.zoo.classic import cross_entropy
 
 GAPS = (20.0, 50.0, 1e4)
 """Gaps between logits at which gradients are compared with cross-entropy's."""
@@ -21,6 +21,9 @@ GAPS = (20.0, 50.0, 1e4)
 _LINE_CLASSES = 10
 # Logit of the true class along the line on which the others are equal.
 _LINE = np.linspace(-50.0, 50.0, 40001)
+# Far below it, to see whether the loss is bounded.
+_FAR = -np.array([1e3, 1e4, 1e5])
+_GAPS_RIGHT = (10.0, 20.0)
 _FLAT = 1e-13  # of the range near the middle of the line: values closer than that are equal
 
 
@@ -62,21 +65,27 @@ def properties(loss: Loss, num_classes: Sequence[int] = (2, 3, 10)) -> Propertie
     Raises:
       ValueError: the loss takes no logits of these sizes.
     """
-    with jax.enable_x64(True):
-        sizes = tuple(num_classes)
-        only = sizes[0] if len(sizes) == 1 else None
-        minimum, monotone = _line(loss, only or _LINE_CLASSES)
-        risks = {size: risk.least_risks(loss, size) for size in sizes}
-        return Properties(
-            minimum=minimum,
-            monotone=monotone,
-            bounded=_is_bounded(loss, only or _LINE_CLASSES),
-            gradient_wrong=_gradient_ratios(loss, GAPS, only or 4, wrong=True),
-            gradient_right=_gradient_ratios(loss, (10.0, 20.0), only or 4, wrong=False),
-            symmetric=all(_is_symmetric(loss, size) for size in sizes),
-            calibrated={size: found.is_calibrated for size, found in risks.items()},
-            proper=all(found.is_proper for found in risks.values()),
-        )
+    sizes = tuple(num_classes)
+    only = sizes[0] if len(sizes) == 1 else None
+
+    def risks_of(size: int) -> tuple[risk.Risks, bool]:
+        with jax.enable_x64(True):  # of this thread
+            return risk.least_risks(loss, size, interchangeable=only is None)
+
+    with ThreadPoolExecutor() as pool:  # each compiles a program
+        risks = dict(zip(sizes, pool.map(risks_of, sizes), strict=True))
+        minimum, monotone, bounded = _line(loss, only or _LINE_CLASSES)
+        wrong, right = _gradient_ratios(loss, only or 4)
+    return Properties(
+        minimum=minimum,
+        monotone=monotone,
+        bounded=bounded,
+        gradient_wrong=wrong,
+        gradient_right=right,
+        symmetric=all(is_symmetric for _, is_symmetric in risks.values()),
+        calibrated={size: found.is_calibrated for size, (found, _) in risks.items()},
+        proper=all(found.is_proper for found, _ in risks.values()),
+    )
 
 
 def margin_profile(loss: Loss, margins: np.ndarray, num_classes: int = _LINE_CLASSES) -> tuple[np.ndarray, np.ndarray]:
@@ -89,8 +98,10 @@ def margin_profile(loss: Loss, margins: np.ndarray, num_classes: int = _LINE_CLA
     return np.asarray(values), np.linalg.norm(gradient, axis=-1)
 
 
-def _line(loss: Loss, num_classes: int) -> tuple[tuple[float, float], bool]:
-    values, _ = margin_profile(loss, _LINE, num_classes)
+def _line(loss: Loss, num_classes: int) -> tuple[tuple[float, float], bool, bool]:
+    """Return (p_t lowest and highest of the minimum, monotone, bounded) along the line of equal wrong classes."""
+    values, _ = margin_profile(loss, np.append(_LINE, _FAR), num_classes)
+    values, far = values[: len(_LINE)], values[len(_LINE) :]
     p = 1.0 / (1.0 + (num_classes - 1) * np.exp(-_LINE))
     # An unbounded loss would make everything near its minimum look flat.
     near = values[np.abs(_LINE) <= 5.0]
@@ -98,32 +109,26 @@ def _line(loss: Loss, num_classes: int) -> tuple[tuple[float, float], bool]:
     least = p[values <= values.min() + flat]
     # Far out a large value is rounded more coarsely.
     rise = np.diff(values) - 1e-12 * np.abs(values[1:])
-    return (float(least[0]), float(least[-1])), bool(np.all(rise <= flat))
-
-
-def _is_bounded(loss: Loss, num_classes: int) -> bool:
-    values, _ = margin_profile(loss, -np.array([1e3, 1e4, 1e5]), num_classes)
-    first, second = np.abs(np.diff(values))
     # The logarithm of the gap grows by equal steps, a bounded loss by ever smaller ones.
-    return bool(second <= max(0.5 * first, 1e-9 * abs(values[-1])))
+    first, second = np.abs(np.diff(far))
+    bounded = bool(second <= max(0.5 * first, 1e-9 * abs(far[-1])))
+    return (float(least[0]), float(least[-1])), bool(np.all(rise <= flat)), bounded
 
 
-def _gradient_ratios(loss: Loss, gaps: Sequence[float], num_classes: int, wrong: bool) -> tuple[float, ...]:
-    """Return norms of the gradient over cross-entropy's, one true class a gap ahead of or behind the leader."""
+def _gradient_ratios(loss: Loss, num_classes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return norms of the gradient over cross-entropy's, the true class behind the leader and ahead of the others."""
     others = np.array([1.0, 0.25, *([-0.1] * (num_classes - 3))])[: num_classes - 1]
-    leader = np.array([0.0, *others]) if wrong else np.array([1.0, *(others - 1.0)])
-    logits, labels = np.outer(gaps, leader), np.zeros(len(gaps), np.int32)
-    norms = [
-        np.linalg.norm(jax.jit(_values_and_gradients(function))(logits, labels)[1], axis=-1)
-        for function in (loss, cross_entropy)
-    ]
-    return tuple(float(ratio) for ratio in norms[0] / norms[1])
-
-
-def _is_symmetric(loss: Loss, num_classes: int) -> bool:
-    logits = 3.0 * np.random.default_rng(0).standard_normal((64, num_classes))
-    total = np.asarray(jax.jit(risk.of_every_label(loss))(logits)).sum(axis=-1)
-    return bool(np.ptp(total) <= 1e-6 * np.abs(total).max())
+    behind, ahead = np.array([0.0, *others]), np.array([1.0, *(others - 1.0)])
+    logits = np.concatenate([np.outer(GAPS, behind), np.outer(_GAPS_RIGHT, ahead)])
+    labels = np.zeros(len(logits), np.int32)
+    with jax.enable_x64(True):
+        _, gradient = jax.jit(_values_and_gradients(loss))(logits, labels)
+    error = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    error /= error.sum(axis=-1, keepdims=True)
+    # 1 - p_t without cancellation: it is what the wrong classes have.
+    error[:, 0] = -error[:, 1:].sum(axis=-1)
+    ratios = [float(x) for x in np.linalg.norm(gradient, axis=-1) / np.linalg.norm(error, axis=-1)]
+    return tuple(ratios[: len(GAPS)]), tuple(ratios[len(GAPS) :])
 
 
 def _values_and_gradients(loss: Loss) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:

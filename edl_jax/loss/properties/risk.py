@@ -16,7 +16,8 @@ import numpy as np
 from edl_jax.loss.contract import Loss
 
 _BOUND = 40.0  # the largest logit of a risk minimiser
-_ROUNDS = 80  # of the pattern search: the step falls from 4 to below 1e-6
+_FIRST, _SMALLEST, _ROUNDS = 4.0, 1e-7, 80  # the step of the pattern search, where it ends, and its rounds at the most
+_SOME = 64  # predictions whose values of all labels are added
 _EQUAL = 1e-6  # of what the best prediction gains over no opinion: risks closer than that are equal
 
 # Label distributions with one largest class; beyond the numbers given the other classes share the rest.
@@ -49,6 +50,16 @@ _DISTRIBUTIONS: dict[int, tuple[tuple[float, ...], ...]] = {
 }
 
 
+class _Search(NamedTuple):
+    """State of a pattern search: where it is, the width of its step, the risk there at first and now, its rounds."""
+
+    here: jax.Array
+    width: jax.Array
+    first: jax.Array
+    least: jax.Array
+    rounds: jax.Array
+
+
 class Risks(NamedTuple):
     """Risks for each of D label distributions, float64.
 
@@ -75,57 +86,77 @@ class Risks(NamedTuple):
         return bool(np.all(self.honest < self.least + self.equal))
 
 
-def least_risks(loss: Loss, num_classes: int) -> Risks:
-    """Return the risks of `loss` with `num_classes`, from 2, classes; call it with 64-bit types enabled.
+def least_risks(loss: Loss, num_classes: int, *, interchangeable: bool = True) -> tuple[Risks, bool]:
+    """Return the risks of `loss` with `num_classes`, from 2, classes, and whether it is symmetric.
 
-    Searched over logits that are equal from the fourth class on, as the label distributions are.
+    Call it with 64-bit types enabled. Searched over logits that are equal from the fourth class on, as the label
+    distributions are. All of it is one program.
+
+    Args:
+      loss: the loss.
+      num_classes: C.
+      interchangeable: whether the loss does not tell classes apart, as the contract says: labels whose logits are
+        equal are then evaluated once.
     """
     free = min(num_classes, 4)
     spread = np.zeros((free, num_classes))
     spread[np.minimum(np.arange(num_classes), free - 1), np.arange(num_classes)] = 1.0
     chances = _label_distributions(num_classes)
-    of_labels = of_every_label(loss)
+    labels = free if interchangeable else num_classes
+    of_labels, of_all = of_every_label(loss, labels), of_every_label(loss, num_classes)
+    shares = chances @ spread.T if interchangeable else chances
 
     def risk(points: jax.Array) -> jax.Array:
         """Return `[D, R, P]` for logits `[D, R, P, free]`."""
-        values = of_labels(points @ spread)
-        return jnp.einsum("drpc,dc->drp", values, chances)
+        return jnp.einsum("drpc,dc->drp", of_labels(points @ spread), shares)
 
     steps = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=free)))[None, None]
 
-    def search(start: jax.Array) -> jax.Array:
-        """Return the least risks `[D, R]` by pattern search from `start` `[D, R, free]`."""
+    def search(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return (the least risks `[D, R]` by pattern search from `start` `[D, R, free]`, the risks at `start`)."""
 
-        def step(state: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
-            here, width = state
+        def step(state: _Search) -> _Search:
+            here, width, first, _, rounds = state
             points = jnp.clip(here[:, :, None] + width[..., None, None] * steps, -_BOUND, _BOUND)
             wrong = jnp.max(points[..., 1:], axis=-1) >= points[..., 0]
             # Region 0 is all predictions, region 1 those with a wrong class on top or level with the right one.
             allowed = wrong | (np.arange(2)[None, :, None] == 0)
             values = risk(points)
+            first = jnp.where(rounds == 0, values[..., steps.shape[2] // 2], first)
             values = jnp.where(allowed & ~jnp.isnan(values), values, jnp.inf)
-            best = jnp.argmin(values, axis=-1)
-            moved = jnp.take_along_axis(points, best[..., None, None], axis=2)[:, :, 0]
+            best = jnp.argmin(values, axis=-1)[..., None]
+            moved = jnp.take_along_axis(points, best[..., None], axis=2)[:, :, 0]
             stayed = jnp.all(moved == here, axis=-1)
-            return (moved, jnp.where(stayed, 0.5 * width, width)), None
+            least = jnp.take_along_axis(values, best, axis=2)[..., 0]
+            return _Search(moved, jnp.where(stayed, 0.5 * width, width), first, least, rounds + 1)
 
-        width = jnp.full(start.shape[:2], 4.0)
-        (here, _), _ = jax.lax.scan(step, (start, width), None, length=_ROUNDS)
-        return risk(here[:, :, None])[..., 0]
+        def goes_on(state: _Search) -> jax.Array:
+            return (state.rounds < _ROUNDS) & jnp.any(state.width > _SMALLEST)
+
+        zeros = jnp.zeros(start.shape[:2])
+        state = _Search(start, zeros + _FIRST, zeros, zeros, jnp.zeros((), jnp.int32))
+        final = jax.lax.while_loop(goes_on, step, state)
+        return final.least, final.first
+
+    @jax.jit
+    def program(starts: jax.Array, some: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return *jax.lax.map(search, starts), of_all(some)
 
     honest = np.log(chances[:, :free])
     honest = honest - (np.log(chances) @ np.full(num_classes, 1.0 / num_classes))[:, None]
     # From no opinion, from the honest one, and from a confident one: a loss may have several valleys.
     starts = [np.zeros_like(honest), honest, np.where(np.arange(free) == 0, 8.0, np.zeros_like(honest))]
     starts += [np.where(np.arange(free) == 1, 8.0, np.zeros_like(honest))]
-    program = jax.jit(search)
     # A start with the right class on top is moved to the border of the wrong region.
     pairs = [np.stack([start, np.where(np.arange(free) == 0, start[:, 1:2], start)], axis=1) for start in starts]
-    found = np.min([program(pair) for pair in pairs], axis=0)
-    points = np.stack([honest, np.zeros_like(honest)], axis=1)
-    at_honest, at_none = np.asarray(jax.jit(risk)(points[:, :, None]))[..., 0].T
-    least = np.minimum(found[:, 0], found[:, 1])
-    return Risks(least, found[:, 1], at_honest, _EQUAL * float(np.max(at_none - least)))
+    some = 3.0 * np.random.default_rng(0).standard_normal((_SOME, num_classes))
+    found, at_starts, of_each = (np.asarray(x) for x in program(np.stack(pairs), some))
+    at_none, at_honest = at_starts[0, :, 0], at_starts[1, :, 0]
+    found = found.min(axis=0)
+    least = found.min(axis=1)
+    total = of_each.sum(axis=-1)
+    is_symmetric = bool(np.ptp(total) <= 1e-6 * np.abs(total).max())
+    return Risks(least, found[:, 1], at_honest, _EQUAL * float(np.max(at_none - least))), is_symmetric
 
 
 def _label_distributions(num_classes: int) -> np.ndarray:
@@ -137,11 +168,11 @@ def _label_distributions(num_classes: int) -> np.ndarray:
     return np.hstack([heads, np.repeat(shares, tail, axis=1)])[shares[:, 0] < 0.8 * heads[:, 0]]
 
 
-def of_every_label(loss: Loss) -> Callable[[jax.Array], jax.Array]:
-    """Return logits `[..., C]` -> values `[..., C]`, one for each class as the label."""
+def of_every_label(loss: Loss, count: int) -> Callable[[jax.Array], jax.Array]:
+    """Return logits `[..., C]` -> values `[..., count]`, one for each of the first `count` classes as the label."""
 
     def values(logits: jax.Array) -> jax.Array:
-        labels = jnp.broadcast_to(jnp.arange(logits.shape[-1]), logits.shape)
+        labels = jnp.broadcast_to(jnp.arange(count), (*logits.shape[:-1], count))
         return jax.vmap(loss, in_axes=(None, -1), out_axes=-1)(logits, labels)
 
     return values
