@@ -12,6 +12,7 @@ from edl_jax.training.optimizer import DEFAULTS, OptimizerDefaults, optimizers
 from edl_jax.training.schedule import schedules
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+WARMUP_EPOCHS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,8 @@ class DownstreamConfig:
     """Largest global norm of the gradient (None: any)."""
     schedule: str = "cosine"
     """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
-    warmup_epochs: float = 5.0
-    """Epochs in which the learning rate rises from 0, fewer than epochs."""
+    warmup_epochs: float = WARMUP_EPOCHS
+    """Epochs in which the learning rate rises from 0, fewer than epochs (5, the default: a tenth of 5 epochs or less)."""
     augment: data.AugmentConfig = dataclasses.field(default_factory=data.AugmentConfig)
     """Augmentation of training images; crop and flip are those usual for the data set."""
     train_size: int | None = None
@@ -81,6 +82,13 @@ class DownstreamConfig:
         """Return learning rate, momentum and weight decay: as set, else the optimizer's usual ones."""
         given = {name: getattr(self, name) for name in OptimizerDefaults._fields}
         return DEFAULTS[self.optimizer]._replace(**{name: x for name, x in given.items() if x is not None})
+
+    @property
+    def warmup(self) -> float:
+        """Return the epochs of warm-up: as set, or a tenth of the epochs where the default would leave no others."""
+        # A number in place of None for the default: config.json of every run says 5.0, and a resumed run is compared.
+        short = self.warmup_epochs == WARMUP_EPOCHS >= self.epochs
+        return 0.1 * self.epochs if short else self.warmup_epochs
 
     def __post_init__(self) -> None:
         if self.arch not in models.names():
@@ -120,6 +128,6 @@ class DownstreamConfig:
         clip = self.clip_norm
         require(clip is None or 0.0 < clip < math.inf, f"clip_norm is {clip}, expected a positive number")
         require(
-            0.0 <= self.warmup_epochs < self.epochs,
+            0.0 <= self.warmup_epochs and self.warmup < self.epochs,
             f"warmup_epochs is {self.warmup_epochs}, expected at least 0 and below epochs ({self.epochs})",
         )

@@ -97,7 +97,7 @@ def prepare_task(
         precision=precision,
         loop=training.choose_loop(config.loop, platform, num_bytes, memory.total_bytes()),
         schedule=training.make_schedule(
-            config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup_epochs)
+            config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup)
         ),
         steps=steps,
     )

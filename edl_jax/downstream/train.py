@@ -187,5 +187,5 @@ def _diverged(directory: Run, config: DownstreamConfig, epoch: int, step: int, l
     return DivergedError(
         f"training with loss {config.loss} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
         f"the last good checkpoint is that of epoch {kept} in {directory.path / 'checkpoints'}; "
-        f"lower --lr (now {config.numbers.lr:g}) or raise --warmup-epochs (now {config.warmup_epochs:g})"
+        f"lower --lr (now {config.numbers.lr:g}) or raise --warmup-epochs (now {config.warmup:g})"
     )

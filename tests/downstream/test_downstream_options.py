@@ -13,8 +13,10 @@ from matplotlib.image import imread
 
 from edl_jax import data, training
 from edl_jax.cli import main as cli
+from edl_jax.core.config import to_dict
+from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run, read_checkpoint
-from edl_jax.downstream import task as tasks
+from edl_jax.downstream import DownstreamConfig, task as tasks
 from edl_jax.downstream.result import best_epoch, time_to_target
 from edl_jax.training.tensorboard import Scalars
 
@@ -212,3 +214,24 @@ def test_tensorboard_without_its_package_is_refused_before_anything_is_trained(t
         assert err.startswith("error: --tensorboard needs tensorboardX: pip install tensorboardX")
         assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "given", "used"), [(200, 5.0, 5.0), (6, 5.0, 5.0), (5, 5.0, 0.5), (1, 5.0, 0.1), (1, 0.5, 0.5)]
+)
+def test_the_default_warm_up_fits_into_few_epochs(epochs, given, used):
+    """A run of more epochs keeps what it had; config.json says 5.0 as it always did, so that old runs resume."""
+    config = DownstreamConfig(epochs=epochs, warmup_epochs=given)
+    assert config.warmup == pytest.approx(used)
+    assert to_dict(config)["warmup_epochs"] == given
+
+
+def test_the_warm_up_of_one_epoch_reaches_the_schedule():
+    task = tasks.prepare_task(changed(epochs=1, warmup_epochs=5.0), None, None)  # 8 steps, 1 of warm-up
+    rates = [float(task.schedule(step)) for step in (0, 1)]
+    assert rates == pytest.approx([0.0, 0.1])
+
+
+def test_a_warm_up_that_leaves_no_epoch_is_refused():
+    with pytest.raises(UserError, match=r"warmup_epochs is 3.0, expected at least 0 and below epochs \(3\)"):
+        DownstreamConfig(epochs=3, warmup_epochs=3.0)
