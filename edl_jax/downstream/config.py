@@ -48,7 +48,7 @@ class DownstreamConfig:
     schedule: str = "cosine"
     """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
     warmup_epochs: float = WARMUP_EPOCHS
-    """Epochs in which the learning rate rises from 0, fewer than epochs (5, the default: a tenth of 5 epochs or less)."""
+    """Epochs in which the learning rate rises from 0, fewer than epochs (5.0: a tenth of the epochs where they are 5 or less)."""
     augment: data.AugmentConfig = dataclasses.field(default_factory=data.AugmentConfig)
     """Augmentation of training images; crop and flip are those usual for the data set."""
     train_size: int | None = None
@@ -128,6 +128,6 @@ class DownstreamConfig:
         clip = self.clip_norm
         require(clip is None or 0.0 < clip < math.inf, f"clip_norm is {clip}, expected a positive number")
         require(
-            0.0 <= self.warmup_epochs and self.warmup < self.epochs,
+            self.warmup_epochs >= 0.0 and self.warmup < self.epochs,
             f"warmup_epochs is {self.warmup_epochs}, expected at least 0 and below epochs ({self.epochs})",
         )

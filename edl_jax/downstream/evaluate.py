@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax import data, training
+from edl_jax import data, loss, training
 from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.core.files import write_json
@@ -77,14 +77,15 @@ def run(
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
+    trained_with = loss.title(config.loss)
     classifier.draw(
         out.parent,
         read_metrics(path),
         bins=report.sums.bins,
         confusion=report.sums.confusion,
-        loss=Path(config.loss).stem,
+        loss=trained_with,
         names=chosen.label_names,
-        title=f"{Path(config.loss).stem} on {data.file_stem(name)}",
+        title=f"{trained_with} on {data.file_stem(name)}",
         prefix=f"{out.stem}-",
     )
     write_json(out, result)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edl_jax import data, training
+from edl_jax import data, loss, training
 from edl_jax.core.files import write_json
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task
@@ -47,16 +47,15 @@ def conclude(
     metrics = report.metrics()
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
     if figures:
-        loss = Path(config.loss).stem
-        title = f"{loss} on {data.file_stem(config.dataset)}"
+        name = loss.title(config.loss)
         classifier.draw(
             path / "figures",
             rows,
             bins=report.sums.bins,
             confusion=report.sums.confusion,
-            loss=loss,
+            loss=name,
             names=task.dataset.label_names,
-            title=title,
+            title=f"{name} on {data.file_stem(config.dataset)}",
         )
     result = {
         "loss": config.loss,

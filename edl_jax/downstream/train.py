@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edl_jax import training
+from edl_jax import loss, training
 from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
 from edl_jax.downstream import profile
@@ -104,7 +104,7 @@ def _train(
     evaluated = {"val": val_batches, "test": trainer.test_batches} if val_batches else {"test": trainer.test_batches}
     num_evaluated = len(task.val_images) + len(task.dataset.test_images)
     progress = Progress(
-        f"{config.arch} on {config.dataset} with {Path(config.loss).stem} ({jax.default_backend()}){note}",
+        f"{config.arch} on {config.dataset} with {loss.title(config.loss)} ({jax.default_backend()}){note}",
         steps=task.steps,
         epochs=config.epochs,
         done_epochs=done,

@@ -14,6 +14,7 @@ from edl_jax.loss.expression import FormulaError, expression_loss
 from edl_jax.loss.networks.kinds import NetworkConfig
 from edl_jax.loss.properties.compute import Properties, margin_profile, properties
 from edl_jax.loss.properties.describe import Description, describe, summary
+from edl_jax.loss.properties.title import title
 from edl_jax.loss.registry import get, load, load_artifact, names
 from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
@@ -66,6 +67,7 @@ __all__ = [
     "summary",
     "taylor_cross_entropy",
     "taylor_glo",
+    "title",
     "weston_watkins",
     "zero_one",
 ]
