@@ -48,7 +48,7 @@ class DownstreamConfig:
     schedule: str = "cosine"
     """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
     warmup_epochs: float = WARMUP_EPOCHS
-    """Epochs in which the learning rate rises from 0, fewer than epochs (5.0: a tenth of the epochs where they are 5 or less)."""
+    """Epochs in which the learning rate rises from 0, fewer than epochs (5: a tenth of the epochs, of up to 5)."""
     augment: data.AugmentConfig = dataclasses.field(default_factory=data.AugmentConfig)
     """Augmentation of training images; crop and flip are those usual for the data set."""
     train_size: int | None = None

@@ -179,14 +179,16 @@ def _figures(
         )
         name = f"{PRIMARY}_against_{defaults[factor]}"
         lines = [
-            (k, row[name]["difference"], row[name]["low"], row[name]["high"]) for k, row in rows.items() if name in row
+            (k, *(1e3 * row[name][bound] for bound in ("difference", "low", "high")))
+            for k, row in rows.items()
+            if name in row
         ]
         if lines:
             curves.differences(
                 folder / f"{factor}_differences.png",
                 lines,
-                xlabel=f"F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
-                linear_within=1e-3,
+                xlabel=f"10³ F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
+                linear_within=1.0,
             )
     panels = {
         factor: (
