@@ -28,7 +28,7 @@ def conclude(
     trainer: Trainer,
     state: training.TrainState,
     *,
-    figures: bool,
+    figure_format: str | None,
 ) -> dict[str, Any]:
     """Return the result of a finished training; write report.json and figures into its directory.
 
@@ -39,14 +39,14 @@ def conclude(
       task: likewise.
       trainer: its compiled functions.
       state: after the last step.
-      figures: whether to draw.
+      figure_format: png, pdf or svg, or None to draw nothing.
     """
     last = rows[-1]
     train = _train_metrics(config, task, trainer, state.averaged)
     report = trainer.report()(state.averaged, trainer.test_batches)
     metrics = report.metrics()
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
-    if figures:
+    if figure_format is not None:
         name = loss.title(config.loss)
         classifier.draw(
             path / "figures",
@@ -56,6 +56,7 @@ def conclude(
             loss=name,
             names=task.dataset.label_names,
             title=f"{name} on {data.file_stem(config.dataset)}",
+            figure_format=figure_format,
         )
     result = {
         "loss": config.loss,

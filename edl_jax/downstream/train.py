@@ -29,11 +29,13 @@ class Extras(NamedTuple):
       figures: draw figures at the end.
       tensorboard: write the scalars of each epoch for TensorBoard.
       profile: write a trace of the profiler after the first epoch.
+      figure_format: of the figures: png, pdf or svg.
     """
 
     figures: bool = True
     tensorboard: bool = False
     profile: bool = False
+    figure_format: str = "png"
 
 
 def run_one(
@@ -131,7 +133,8 @@ def _train(
         progress.close()
         if scalars is not None:
             scalars.close()
-    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figures=extras.figures)
+    drawn = extras.figure_format if extras.figures else None
+    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figure_format=drawn)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 

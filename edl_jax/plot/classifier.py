@@ -27,8 +27,9 @@ def draw(
     names: Sequence[str],
     title: str,
     prefix: str = "",
+    figure_format: str = "png",
 ) -> None:
-    """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.png`.
+    """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.<format>`.
 
     Args:
       folder: is made.
@@ -39,11 +40,12 @@ def draw(
       names: [C] names of the classes.
       title: of the figures of one evaluation.
       prefix: of the file names.
+      figure_format: png, pdf or svg.
     """
-    reliability(folder / f"{prefix}reliability.png", *bins, title=title)
-    confusion_matrix(folder / f"{prefix}confusion.png", confusion, names=names, title=title)
+    reliability(folder / f"{prefix}reliability.{figure_format}", *bins, title=title)
+    confusion_matrix(folder / f"{prefix}confusion.{figure_format}", confusion, names=names, title=title)
     if rows:
-        training_curves(folder / f"{prefix}curves.png", rows, loss=loss)
+        training_curves(folder / f"{prefix}curves.{figure_format}", rows, loss=loss)
 
 
 def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> None:

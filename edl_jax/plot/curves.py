@@ -1,6 +1,6 @@
 """Curves over generations and differences from the default, for an ablation study.
 
-`convergence` and `differences` write a PNG; the functions with `_figure` return the Figure. Colours are safe for
+`convergence` and `differences` write a file; the functions with `_figure` return the Figure. Colours are safe for
 colour-blind readers and never the only mark. `edl_jax.study.sensitivity_figure` has the third kind.
 """
 

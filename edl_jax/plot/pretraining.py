@@ -28,8 +28,9 @@ def draw(
     artifact: loss.Artifact,
     mixture: MixtureConfig,
     optimum: loss.Artifact | None = None,
+    figure_format: str = "png",
 ) -> None:
-    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`.
+    """Write convergence, loss_shape, gradient_profile and mixture into `folder`.
 
     Args:
       folder: where to write.
@@ -37,12 +38,13 @@ def draw(
       artifact: its loss.
       mixture: its mixture.
       optimum: the optimal loss, drawn beside it.
+      figure_format: png, pdf or svg.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    convergence(folder / "convergence.png", rows)
-    loss_shape(folder / "loss_shape.png", artifact, optimum)
-    gradient_profile(folder / "gradient_profile.png", artifact, optimum)
-    mixture_histogram(folder / "mixture.png", mixture)
+    convergence(folder / f"convergence.{figure_format}", rows)
+    loss_shape(folder / f"loss_shape.{figure_format}", artifact, optimum)
+    gradient_profile(folder / f"gradient_profile.{figure_format}", artifact, optimum)
+    mixture_histogram(folder / f"mixture.{figure_format}", mixture)
 
 
 def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

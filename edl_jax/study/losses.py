@@ -9,6 +9,9 @@ from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.loss import Description, expression
 from edl_jax.plot import loss as loss_figure
+from edl_jax.plot.style import FORMATS
+
+_FIGURES = tuple(f".{name}" for name in FORMATS)
 
 
 def run(
@@ -28,7 +31,7 @@ def run(
       formula: an expression in y and p, summed over the classes, in place of a name.
       parameters: hyper-parameters of `name` as `name=number` pairs.
       table: compute the properties of the loss, or of every loss, as a Markdown table.
-      plot: PNG file to draw the loss to, beside cross-entropy.
+      plot: .png, .pdf or .svg file to draw the loss to, beside cross-entropy.
       save: `.safetensors` file to store the formula in, for `--loss` and `edl_jax.loss.load`.
       overwrite: replace those files.
 
@@ -44,9 +47,9 @@ def run(
             not given or name is not None or formula is not None,
             f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
         )
-    for flag, file, ending in (("--plot", plot, ".png"), ("--save", save, ".safetensors")):
+    for flag, file, endings in (("--plot", plot, _FIGURES), ("--save", save, (".safetensors",))):
         if file is not None:
-            _check_file(flag, Path(file), ending, overwrite)
+            _check_file(flag, Path(file), endings, overwrite)
     if name is None and formula is None:
         return _table([loss.describe(each) for each in loss.names()]) if table else _list()
 
@@ -90,8 +93,8 @@ def _table(descriptions: Sequence[Description]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _check_file(flag: str, path: Path, ending: str, overwrite: bool) -> None:
-    require(path.suffix == ending, f"{flag} is {path}, expected a name ending in {ending}")
+def _check_file(flag: str, path: Path, endings: Sequence[str], overwrite: bool) -> None:
+    require(path.suffix in endings, f"{flag} is {path}, expected a name ending in {' or '.join(endings)}")
     require(not path.parent.is_file(), f"{path.parent} is a file, expected a folder: give another {flag}")
     require(overwrite or not path.exists(), f"{path} exists: give --overwrite to replace it, or another {flag}")
 

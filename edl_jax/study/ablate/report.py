@@ -32,7 +32,13 @@ _MEASURES = {
 }
 
 
-def write(folder: Path, cells: Sequence[Cell], results: Mapping[int, Result], base: PretrainConfig) -> dict[str, Any]:
+def write(
+    folder: Path,
+    cells: Sequence[Cell],
+    results: Mapping[int, Result],
+    base: PretrainConfig,
+    figure_format: str = "png",
+) -> dict[str, Any]:
     """Write report.md and the figures of a finished study and return the content of result.json."""
     budget = results[0].seconds * base.generations
     measured = {i: measures(result, budget) for i, result in results.items()}
@@ -44,7 +50,7 @@ def write(folder: Path, cells: Sequence[Cell], results: Mapping[int, Result], ba
         reference = next((label for label, i in members.items() if i == 0), next(iter(members)))
         defaults[factor] = reference
         table[factor] = _factor(members, reference, results, measured)
-    _figures(folder / "figures", cells, results, measured, table, defaults, budget)
+    _figures(folder / "figures", cells, results, measured, table, defaults, budget, figure_format)
     write_atomic(folder / "report.md", _markdown(table, defaults, base, results, budget).encode())
     return {
         "report": str(folder / "report.md"),
@@ -150,6 +156,7 @@ def _figures(
     table: Mapping[str, Mapping[str, Any]],
     defaults: Mapping[str, str],
     budget: float,
+    figure_format: str,
 ) -> None:
     """Draw a folder of figures: by factor curves over evaluations and time, spread, differences; sensitivity."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,16 +167,18 @@ def _figures(
         excess = {k: np.maximum(r.fitness_ratio[:, : r.evaluations_end] - 1.0, _FLOOR) for k, r in used.items()}
         evaluations = {k: size[k] * np.arange(1, excess[k].shape[1] + 1) for k in used}
         common = {"ylabel": "F/F* − 1, best so far, held-out pairs", "default": defaults[factor], "log_y": True}
-        curves.convergence(folder / f"{factor}_evaluations.png", excess, x=evaluations, xlabel="evaluations", **common)
+        curves.convergence(
+            folder / f"{factor}_evaluations.{figure_format}", excess, x=evaluations, xlabel="evaluations", **common
+        )
         within = {k: r.fitness_ratio[:, : max(generations_within(budget, r.seconds), 2)] for k, r in used.items()}
         seconds = {k: used[k].seconds * np.arange(1, within[k].shape[1] + 1) for k in used}
         excess = {k: np.maximum(values - 1.0, _FLOOR) for k, values in within.items()}
         curves.convergence(
-            folder / f"{factor}_time.png", excess, x=seconds, xlabel="seconds, compilation apart", **common
+            folder / f"{factor}_time.{figure_format}", excess, x=seconds, xlabel="seconds, compilation apart", **common
         )
         spreads = {k: r.population_spread[:, : r.evaluations_end] for k, r in used.items()}
         curves.convergence(
-            folder / f"{factor}_spread.png",
+            folder / f"{factor}_spread.{figure_format}",
             spreads,
             x=evaluations,
             xlabel="evaluations",
@@ -185,7 +194,7 @@ def _figures(
         ]
         if lines:
             curves.differences(
-                folder / f"{factor}_differences.png",
+                folder / f"{factor}_differences.{figure_format}",
                 lines,
                 xlabel=f"10³ F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
                 linear_within=1.0,
@@ -199,7 +208,7 @@ def _figures(
     }
     default = {factor: _levels(rows)[[*rows].index(defaults[factor])] for factor, rows in table.items()}
     sensitivity.sensitivity(
-        folder / "sensitivity.png", panels, ylabel="F/F* − 1 on fresh pairs", default=default, log_y=True
+        folder / f"sensitivity.{figure_format}", panels, ylabel="F/F* − 1 on fresh pairs", default=default, log_y=True
     )
 
 
