@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from typing import Any
 
-from edl_jax import data, models
+from edl_jax import data, loss, models
+from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import require, unknown
 from edl_jax.data.imbalance import IMBALANCE_KINDS
 from edl_jax.data.noise import NOISE_KINDS
@@ -31,6 +33,8 @@ class DownstreamConfig:
     """Side in pixels that images are brought to: shorter side scaled, centre cut (None: as stored)."""
     loss: str = "edl"
     """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
+    loss_parameters: tuple[str, ...] = ()
+    """Hyper-parameters of that loss, such as gamma=1."""
     epochs: int = 200
     """Passes over the training images."""
     batch_size: int = 128
@@ -78,6 +82,16 @@ class DownstreamConfig:
     """Epochs between two checkpoints; the last epoch always makes one."""
 
     @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return `loss_parameters` as a mapping."""
+        return parse_parameters(self.loss_parameters)
+
+    @property
+    def loss_title(self) -> str:
+        """Return what figures and lines call the loss."""
+        return loss.title(self.loss, self.hyper_parameters)
+
+    @property
     def numbers(self) -> OptimizerDefaults:
         """Return learning rate, momentum and weight decay: as set, else the optimizer's usual ones."""
         given = {name: getattr(self, name) for name in OptimizerDefaults._fields}
@@ -94,6 +108,7 @@ class DownstreamConfig:
         if self.arch not in models.names():
             raise unknown("arch", self.arch, models.names())
         data.check_image_size(self.image_size)
+        parse_parameters(self.loss_parameters)
         for name, choices in (
             ("precision", PRECISIONS),
             ("loop", LOOPS),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax import data, loss, training
+from edl_jax import data, training
 from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.core.files import write_json
@@ -64,7 +64,8 @@ def run(
     out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
-    task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
+    network_only = dataclasses.replace(config, loss="cross_entropy", loss_parameters=(), label_noise=0.0)
+    task = prepare_task(network_only, data_dir, cache_dir)
     chosen = (
         task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
     )
@@ -81,7 +82,7 @@ def run(
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
-    trained_with = loss.title(config.loss)
+    trained_with = config.loss_title
     classifier.draw(
         out.parent,
         read_metrics(path),

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edl_jax import data, loss, training
+from edl_jax import data, training
 from edl_jax.core.files import write_json
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task
@@ -47,7 +47,7 @@ def conclude(
     metrics = report.metrics()
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
     if figure_format is not None:
-        name = loss.title(config.loss)
+        name = config.loss_title
         classifier.draw(
             path / "figures",
             rows,
@@ -60,6 +60,7 @@ def conclude(
         )
     result = {
         "loss": config.loss,
+        "loss_parameters": list(config.loss_parameters),
         "arch": config.arch,
         "dataset": config.dataset,
         **train,

@@ -12,7 +12,7 @@ from typing import Any
 from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.single import SHOWN
+from edl_jax.downstream.single import SHOWN, title_of
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, finished_result, run_one
 from edl_jax.downstream.trainer import Trainers
@@ -123,7 +123,7 @@ def summarize(finished: Mapping[int, Mapping[str, Any]], diverged: Mapping[str, 
         if name != "seed" and all(isinstance(value, (int, float)) for value in values):
             numbers[name] = values
     return {
-        **{name: runs[0][name] for name in ("loss", "arch", "dataset") if runs},
+        **{name: runs[0][name] for name in ("loss", "loss_parameters", "arch", "dataset") if runs and name in runs[0]},
         "seeds": list(finished),
         "mean": {name: statistics.fmean(values) for name, values in numbers.items()},
         "std": {name: statistics.stdev(values) if len(runs) > 1 else None for name, values in numbers.items()},
@@ -139,7 +139,7 @@ def seeds_line(result: Mapping[str, Any]) -> str:
         std = result["std"][name]
         cells.append(f"{title} {result['mean'][name]:.4f}" + ("" if std is None else f" ± {std:.4f}"))
     seeds = " ".join(map(str, result["seeds"]))
-    return f"{result['loss']} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
+    return f"{title_of(result)} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
 
 
 def require_finite(result: Mapping[str, Any]) -> None:

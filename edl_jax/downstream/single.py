@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edl_jax import loss
+from edl_jax.core.config import parse_parameters
 from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import prepare_task
@@ -73,7 +75,12 @@ def run(
     )
 
 
+def title_of(result: Mapping[str, Any]) -> str:
+    """Return what to call the loss of a result; those of earlier releases have no `loss_parameters`."""
+    return loss.title(result["loss"], parse_parameters(result.get("loss_parameters", ())))
+
+
 def summary_line(result: Mapping[str, Any]) -> str:
     """Return what a person is told of the result of `run`."""
     shown = "   ".join(f"{title} {result[name]:.4f}" for name, title in SHOWN.items())
-    return f"{result['loss']} on {result['dataset']}: {shown}"
+    return f"{title_of(result)} on {result['dataset']}: {shown}"

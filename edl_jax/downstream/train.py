@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edl_jax import loss, training
+from edl_jax import training
 from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
 from edl_jax.downstream import profile
@@ -106,7 +106,7 @@ def _train(
     evaluated = {"val": val_batches, "test": trainer.test_batches} if val_batches else {"test": trainer.test_batches}
     num_evaluated = len(task.val_images) + len(task.dataset.test_images)
     progress = Progress(
-        f"{config.arch} on {config.dataset} with {loss.title(config.loss)} ({jax.default_backend()}){note}",
+        f"{config.arch} on {config.dataset} with {config.loss_title} ({jax.default_backend()}){note}",
         steps=task.steps,
         epochs=config.epochs,
         done_epochs=done,
@@ -188,7 +188,7 @@ def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[t
 def _diverged(directory: Run, config: DownstreamConfig, epoch: int, step: int, lr: float) -> DivergedError:
     kept = epoch - epoch % config.checkpoint_every
     return DivergedError(
-        f"training with loss {config.loss} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
+        f"training with loss {config.loss_title} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
         f"the last good checkpoint is that of epoch {kept} in {directory.path / 'checkpoints'}; "
         f"lower --lr (now {config.numbers.lr:g}) or raise --warmup-epochs (now {config.warmup:g})"
     )

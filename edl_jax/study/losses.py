@@ -32,7 +32,7 @@ def run(
       parameters: hyper-parameters of `name` as `name=number` pairs.
       table: compute the properties of the loss, or of every loss, as a Markdown table.
       plot: .png, .pdf or .svg file to draw the loss to, beside cross-entropy.
-      save: `.safetensors` file to store the formula in, for `--loss` and `edl_jax.loss.load`.
+      save: `.safetensors` file to store the loss in, for `--loss` and `edl_jax.loss.load`.
       overwrite: replace those files.
 
     Raises:
@@ -40,9 +40,8 @@ def run(
         file that may not be written, options that do not go together.
     """
     require(name is None or formula is None, f"loss {name} and --formula were given, expected one of them")
-    require(formula is not None or save is None, "--save needs a --formula to store")
     require(formula is None or not parameters, "--parameters does not go with --formula: write its numbers into it")
-    for flag, given in (("--parameters", parameters), ("--plot", plot)):
+    for flag, given in (("--parameters", parameters), ("--plot", plot), ("--save", save)):
         require(
             not given or name is not None or formula is not None,
             f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
@@ -53,22 +52,25 @@ def run(
     if name is None and formula is None:
         return _table([loss.describe(each) for each in loss.names()]) if table else _list()
 
+    chosen = parse_parameters(parameters)
+    artifact: loss.Artifact | loss.FormulaArtifact | loss.NamedArtifact
     if formula is not None:
         artifact = loss.FormulaArtifact.from_formula(formula)
-        description, function = loss.describe(artifact), artifact.loss()
+        description, function, title = loss.describe(artifact), artifact.loss(), "formula"
     else:
         assert name is not None
-        chosen = parse_parameters(parameters)
-        description, function = loss.describe(name, **chosen), loss.get(name, **chosen)
+        artifact = loss.artifact_of(name, **chosen)
+        description, function, title = loss.describe(name, **chosen), loss.get(name, **chosen), loss.title(name, chosen)
     if plot is not None:
         with _writing("--plot", plot):
-            loss_figure.draw(Path(plot), description.name, function)
+            loss_figure.draw(Path(plot), title, function)
     if save is not None:
         with _writing("--save", save):
             Path(save).parent.mkdir(parents=True, exist_ok=True)
             loss.save(artifact, save)
     shown = _table([description]) if table else str(description)
-    return shown if formula is None or table else f"{shown}\n{_forms(artifact.record.expression)}"
+    formula_given = formula is not None and isinstance(artifact, loss.FormulaArtifact)
+    return f"{shown}\n{_forms(artifact.record.expression)}" if formula_given and not table else shown
 
 
 def _forms(tree: expression.Expression) -> str:

@@ -9,6 +9,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.loss import expression, registry
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact
+from edl_jax.loss.artifacts.named import NamedArtifact
 
 _LONGEST = 40  # characters of a formula
 
@@ -28,6 +29,8 @@ def title(name: str | os.PathLike[str], parameters: Mapping[str, Any] | None = N
         artifact = registry.load_artifact(path)
     except UserError:
         return f"{path.parent.name}/{path.stem}"
+    if isinstance(artifact, NamedArtifact):
+        return _named(artifact.name, artifact.parameters)
     return _formula(artifact) if isinstance(artifact, FormulaArtifact) else _network(artifact, path)
 
 
