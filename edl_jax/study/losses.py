@@ -11,6 +11,8 @@ from edl_jax.loss import Description, expression
 from edl_jax.plot import loss as loss_figure
 from edl_jax.plot.style import FORMATS
 
+_WIDTH = 120  # of the list
+_SOURCE = 48  # of a source in it
 _FIGURES = tuple(f".{name}" for name in FORMATS)
 
 
@@ -84,10 +86,16 @@ def _forms(tree: expression.Expression) -> str:
 
 
 def _list() -> str:
+    """Return a line a loss, cut to the width of a page: the page of one loss has all of it."""
     rows = [(name, *loss.summary(name)) for name in loss.names()]
-    width = max(len(name) for name, _, _ in rows)
-    middle = max(len(formula) for _, formula, _ in rows)
-    return "\n".join(f"{name:<{width}}  {formula:<{middle}}  {source}" for name, formula, source in rows)
+    first, last = (max(min(len(row[i]), _SOURCE) for row in rows) for i in (0, 2))
+    middle = _WIDTH - first - last - 4
+    cut = [(name, _cut(formula, middle), _cut(source, last)) for name, formula, source in rows]
+    return "\n".join(f"{name:<{first}}  {formula:<{middle}}  {source}" for name, formula, source in cut)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _table(descriptions: Sequence[Description]) -> str:
