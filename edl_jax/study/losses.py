@@ -71,8 +71,9 @@ def run(
             Path(save).parent.mkdir(parents=True, exist_ok=True)
             loss.save(artifact, save)
     shown = _table([description]) if table else str(description)
-    formula_given = formula is not None and isinstance(artifact, loss.FormulaArtifact)
-    return f"{shown}\n{_forms(artifact.record.expression)}" if formula_given and not table else shown
+    if table or formula is None or not isinstance(artifact, loss.FormulaArtifact):
+        return shown
+    return f"{shown}\n{_forms(artifact.record.expression)}"
 
 
 def _forms(tree: expression.Expression) -> str:

@@ -150,9 +150,8 @@ class Position:
     def __call__(self, log_p: ArrayLike) -> Array:
         """Return the position `[...]` at ln p_t `[...]`."""
         x = np.asarray(log_p, np.float64)
-        e = OF_P_T[self.severity][0]
-        best, worst = e(np.float64(self.highest)), e(np.float64(self.lowest))
-        return (1.0 - self.share) * self.law.rank(x) + self.share * (e(x) - best) / (worst - best)
+        best, worst = self.severities([self.highest, self.lowest])
+        return (1.0 - self.share) * self.law.rank(x) + self.share * (self.severities(x) - best) / (worst - best)
 
     def severities(self, log_p: ArrayLike) -> Array:
         """Return the severity `[...]` at ln p_t `[...]`."""
@@ -161,9 +160,8 @@ class Position:
     def slope(self, log_p: ArrayLike) -> Array:
         """Return the derivative `[...]` of the position with respect to ln p_t."""
         x = np.asarray(log_p, np.float64)
-        e, slope, _ = OF_P_T[self.severity]
-        width = e(np.float64(self.lowest)) - e(np.float64(self.highest))
-        return self.share * slope(x) / width - (1.0 - self.share) * self.law.density(x)
+        best, worst = self.severities([self.highest, self.lowest])
+        return self.share * OF_P_T[self.severity][1](x) / (worst - best) - (1.0 - self.share) * self.law.density(x)
 
     def bins(self, count: int) -> tuple[Array, Array, Array]:
         """Return (position, mean severity, mass), `[K]` each, of at most `count` bins equally wide in the position.
@@ -177,10 +175,18 @@ class Position:
         parts = np.diff(self.law.rank(edges)).reshape(count, _PARTS)
         middle = OF_P_T[self.severity][0](0.5 * (edges[1:] + edges[:-1])).reshape(count, _PARTS)
         mass = parts.sum(axis=1)
-        kept = mass > 1e-12
+        position = self(edges[_PARTS // 2 :: _PARTS])
+        # Where the law is much narrower than the grid, bins may coincide or be empty.
+        kept = (mass > 1e-12) & (np.diff(position, prepend=-1.0) > 1e-12)
         mean = np.sum(parts * middle, axis=1)[kept] / mass[kept]
-        position = self(edges[_PARTS // 2 :: _PARTS])[kept]
-        return position, mean, mass[kept] / mass[kept].sum()
+        return position[kept], mean, mass[kept] / mass[kept].sum()
+
+
+def increasing(x: Array, y: Array) -> interpolate.PPoly:
+    """Return a curve through points `[K]` of increasing y: twice differentiable, or once where that would fall."""
+    curve = interpolate.CubicSpline(x, y)
+    fine = np.linspace(0.0, 1.0, 8 * len(x) + 1)
+    return curve if np.all(curve(fine, 1) >= 0.0) else interpolate.PchipInterpolator(x, y)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -193,7 +199,7 @@ class Curve:
     """
 
     position: Position
-    of_position: interpolate.CubicSpline
+    of_position: interpolate.PPoly
 
     def __call__(self, log_p: ArrayLike) -> Array:
         """Return the loss `[...]` at ln p_t `[...]`."""

@@ -16,11 +16,11 @@ import math
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import interpolate, optimize
+from scipy import optimize
 
 from edl_jax.core.errors import require
 from edl_jax.synthetic import severity as severities
-from edl_jax.synthetic.law import Curve, Law, Position, law_of
+from edl_jax.synthetic.law import Curve, Law, Position, increasing, law_of
 from edl_jax.synthetic.mixture import MixtureConfig, draw_predictions
 
 Array = NDArray[np.float64]
@@ -174,9 +174,8 @@ def from_law(law: Law, severity: str, *, beta: float = 1.0, margin: float = 0.0,
     at, e, mass = position.bins(bins)
     values, fitness, gap = minimise(Bins(e, mass, np.zeros_like(mass), e[0], e[-1]), beta=beta, margin=margin)
     ends = np.array([position.highest, position.lowest])
-    spline = interpolate.CubicSpline(at, values)
-    low, high = spline(position(ends))
-    curve = Curve(position, interpolate.CubicSpline(at, values - low))
+    low, high = increasing(at, values)(position(ends))
+    curve = Curve(position, increasing(at, values - low))
     e = np.concatenate([position.severities(ends[:1]), e, position.severities(ends[1:])])
     return Optimum(severity, margin, beta, e, np.concatenate([[low], values, [high]]) - low, fitness, gap, curve)
 

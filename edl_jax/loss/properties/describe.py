@@ -128,8 +128,9 @@ def _of_artifact(name: str, artifact: Artifact | FormulaArtifact | NamedArtifact
     only = artifact.num_classes if isinstance(artifact, Artifact) else None
     sizes = (2, 3, 10) if only is None else (only,)
     formula, source = _facts(artifact)
-    named = isinstance(artifact, NamedArtifact)
-    parameters = hyper_parameters_of(artifact.name) | dict(artifact.parameters) if named else {}
+    parameters: dict[str, Any] = {}
+    if isinstance(artifact, NamedArtifact):
+        parameters = hyper_parameters_of(artifact.name) | dict(artifact.parameters)
     return Description(name, formula, parameters, source, properties(function, sizes))
 
 
