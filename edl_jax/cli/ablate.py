@@ -24,12 +24,13 @@ class Flags:
     """Replace the study in --out."""
     retime: bool = False
     """Measure every cell's time a generation again, between runs of the base (for a machine that was shared)."""
+    figure_format: str = "png"
+    """Format of the figures: png, pdf or svg."""
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     flags = load(Flags, ablate.AblateConfig, args, "ablate")
-    result = ablate.run(
-        flags.settings, out=flags.out, resume=flags.resume, overwrite=flags.overwrite, retime=flags.retime
-    )
+    names = ("out", "resume", "overwrite", "retime", "figure_format")
+    result = ablate.run(flags.settings, **{name: getattr(flags, name) for name in names})
     print(f"report: {show_path(result['report'])}")

@@ -34,13 +34,15 @@ class Flags:
     """Write the scalars of each epoch to OUT/tensorboard (needs the package tensorboardX)."""
     profile: bool = False
     """Write a trace of the profiler to OUT/profile, and print achieved rates beside the measured peak."""
+    figure_format: str = "png"
+    """Format of the figures: png, pdf or svg."""
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     allocator.keep_freed_memory()
     flags = load(Flags, downstream.DownstreamConfig, args, "downstream")
-    names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "tensorboard")
+    names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "tensorboard", "figure_format")
     options = {name: getattr(flags, name) for name in names}
     given = {arg.split("=")[0] for arg in args}
     if "--seeds" in given:

@@ -25,6 +25,8 @@ class Flags:
     """Where decoded images are kept (default: the user's cache folder)."""
     overwrite: bool = False
     """Replace an earlier evaluation on that data set."""
+    figure_format: str = "png"
+    """Format of the figures: png, pdf or svg."""
 
 
 def main(args: list[str]) -> None:

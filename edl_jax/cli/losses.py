@@ -25,7 +25,7 @@ class Flags:
     plot: Path | None = None
     """File (.png, .pdf or .svg) to draw shape and gradient of NAME to, beside cross-entropy."""
     save: Path | None = None
-    """File (.safetensors) to store the formula in, for --loss of downstream."""
+    """File (.safetensors) to store the loss in, for --loss of downstream."""
     overwrite: bool = False
     """Replace the files in --plot and --save."""
 

@@ -24,13 +24,14 @@ class Flags:
     """Replace the run in --out."""
     profile: bool = False
     """Print achieved rates beside the machine's measured ceilings."""
+    figure_format: str = "png"
+    """Format of the figures: png, pdf or svg."""
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     flags = load(Flags, pretrain.PretrainConfig, args, "pretrain")
-    result = pretrain.run(
-        flags.settings, out=flags.out, resume=flags.resume, overwrite=flags.overwrite, profile=flags.profile
-    )
+    names = ("out", "resume", "overwrite", "profile", "figure_format")
+    result = pretrain.run(flags.settings, **{name: getattr(flags, name) for name in names})
     print("\n".join(pretrain.summary_lines(result)))
     print(f"loss artifact: {show_path(result['artifact'])}")

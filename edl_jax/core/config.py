@@ -74,15 +74,18 @@ def override(config: ConfigT, values: Mapping[str, Any], *, source: str = "confi
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain dictionaries and lists (what config.json holds)."""
+    return _plain(config)
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
-            return [plain(item) for item in value]
-        return value
 
-    return plain(dataclasses.asdict(config))
+def _plain(value: Any) -> Any:
+    """Return a value of a config as what JSON gives back."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -94,6 +97,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
             found.append(f"{prefix}{key}: {before} -> {after}")
+    return found
+
+
+def completed(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return a stored plain config with the fields that it lacks at their defaults, where they have any.
+
+    A release that adds a field gives it the default under which earlier runs keep their meaning: such a run resumes.
+
+    Args:
+      stored: what config.json of an earlier release holds.
+      config: config of the same class, whose fields are those of today.
+    """
+    found = dict(stored)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in stored:
+            if dataclasses.is_dataclass(value) and isinstance(stored[field.name], Mapping):
+                found[field.name] = completed(stored[field.name], value)
+        elif field.default is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = _plain(field.default_factory())
     return found
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from edl_jax.core import environment
-from edl_jax.core.config import differences, to_dict
+from edl_jax.core.config import completed, differences, to_dict
 from edl_jax.core.errors import UserError
 from edl_jax.core.files import plain, write_atomic, write_json
 
@@ -106,7 +106,7 @@ class Run:
             if resume:
                 if not path.is_dir():
                     raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
-                _check_same(path, {"command": command, "config": to_dict(config)})
+                _check_same(path, {"command": command, "config": to_dict(config)}, config)
             elif occupied and overwrite:
                 _require_run(path)
             elif occupied:
@@ -305,8 +305,8 @@ def _require_run(path: Path) -> None:
         raise UserError(f"{path} is no run directory (it has no config.json of a run): refusing to overwrite it")
 
 
-def _check_same(path: Path, record: Mapping[str, Any]) -> None:
-    """Raise unless the run at `path` was started with the same command and config."""
+def _check_same(path: Path, record: Mapping[str, Any], config: Any) -> None:
+    """Raise unless the run at `path` was started with the same command and config; `record` holds both of today."""
     file = path / "config.json"
     if not file.is_file():
         if _content(path):
@@ -318,6 +318,8 @@ def _check_same(path: Path, record: Mapping[str, Any]) -> None:
             raise ValueError(f"it holds a {type(stored).__name__}")
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}): start again with --overwrite") from error
+    if isinstance(stored.get("config"), dict) and stored.get("command") == record["command"]:
+        stored["config"] = completed(stored["config"], config)
     changed = differences(stored, json.loads(json.dumps(record)))
     if changed:
         raise UserError(

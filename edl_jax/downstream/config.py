@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from typing import Any
 
-from edl_jax import data, models
+from edl_jax import data, loss, models
+from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import require, unknown
 from edl_jax.data.imbalance import IMBALANCE_KINDS
 from edl_jax.data.noise import NOISE_KINDS
@@ -12,6 +14,7 @@ from edl_jax.training.optimizer import DEFAULTS, OptimizerDefaults, optimizers
 from edl_jax.training.schedule import schedules
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+WARMUP_EPOCHS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,8 @@ class DownstreamConfig:
     """Side in pixels that images are brought to: shorter side scaled, centre cut (None: as stored)."""
     loss: str = "edl"
     """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
+    loss_parameters: tuple[str, ...] = ()
+    """Hyper-parameters of that loss, such as gamma=1."""
     epochs: int = 200
     """Passes over the training images."""
     batch_size: int = 128
@@ -46,8 +51,8 @@ class DownstreamConfig:
     """Largest global norm of the gradient (None: any)."""
     schedule: str = "cosine"
     """Learning rate after the warm-up: cosine, constant, linear, onecycle or step."""
-    warmup_epochs: float = 5.0
-    """Epochs in which the learning rate rises from 0, fewer than epochs."""
+    warmup_epochs: float = WARMUP_EPOCHS
+    """Epochs in which the learning rate rises from 0, fewer than epochs (5: a tenth of the epochs, of up to 5)."""
     augment: data.AugmentConfig = dataclasses.field(default_factory=data.AugmentConfig)
     """Augmentation of training images; crop and flip are those usual for the data set."""
     train_size: int | None = None
@@ -77,15 +82,33 @@ class DownstreamConfig:
     """Epochs between two checkpoints; the last epoch always makes one."""
 
     @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return `loss_parameters` as a mapping."""
+        return parse_parameters(self.loss_parameters)
+
+    @property
+    def loss_title(self) -> str:
+        """Return what figures and lines call the loss."""
+        return loss.title(self.loss, self.hyper_parameters)
+
+    @property
     def numbers(self) -> OptimizerDefaults:
         """Return learning rate, momentum and weight decay: as set, else the optimizer's usual ones."""
         given = {name: getattr(self, name) for name in OptimizerDefaults._fields}
         return DEFAULTS[self.optimizer]._replace(**{name: x for name, x in given.items() if x is not None})
 
+    @property
+    def warmup(self) -> float:
+        """Return the epochs of warm-up: as set, or a tenth of the epochs where the default would leave no others."""
+        # A number in place of None for the default: config.json of every run says 5.0, and a resumed run is compared.
+        short = self.warmup_epochs == WARMUP_EPOCHS >= self.epochs
+        return 0.1 * self.epochs if short else self.warmup_epochs
+
     def __post_init__(self) -> None:
         if self.arch not in models.names():
             raise unknown("arch", self.arch, models.names())
         data.check_image_size(self.image_size)
+        parse_parameters(self.loss_parameters)
         for name, choices in (
             ("precision", PRECISIONS),
             ("loop", LOOPS),
@@ -120,6 +143,6 @@ class DownstreamConfig:
         clip = self.clip_norm
         require(clip is None or 0.0 < clip < math.inf, f"clip_norm is {clip}, expected a positive number")
         require(
-            0.0 <= self.warmup_epochs < self.epochs,
+            self.warmup_epochs >= 0.0 and self.warmup < self.epochs,
             f"warmup_epochs is {self.warmup_epochs}, expected at least 0 and below epochs ({self.epochs})",
         )

@@ -19,6 +19,7 @@ from edl_jax.core.runs import read_checkpoint, read_metrics
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import initial_state, prepare_task
 from edl_jax.plot import classifier
+from edl_jax.plot.style import check_format
 from edl_jax.training.report import Report, make_report
 from edl_jax.training.temperature import fit_temperature
 
@@ -33,6 +34,7 @@ def run(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a downstream run on test images; the run itself is left as it is.
 
@@ -44,6 +46,7 @@ def run(
       data_dir: TFDS directory (default: TFDS's own).
       cache_dir: where decoded images are kept (default: the user's cache folder).
       overwrite: replace an earlier evaluation on that data set.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The metrics of `training.Report.metrics`, `epoch`, `dataset`, with temperature also `temperature` and `scaled`,
@@ -54,13 +57,15 @@ def run(
       UserError: no downstream run or checkpoint at `path`, a data set whose images or classes the network does not
         take, absent data, or an evaluation that exists.
     """
+    check_format(figure_format)
     path = Path(path).expanduser().absolute()
     config = _config(path)
     name = dataset or config.dataset
     out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
-    task = prepare_task(dataclasses.replace(config, loss="cross_entropy", label_noise=0.0), data_dir, cache_dir)
+    network_only = dataclasses.replace(config, loss="cross_entropy", loss_parameters=(), label_noise=0.0)
+    task = prepare_task(network_only, data_dir, cache_dir)
     chosen = (
         task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
     )
@@ -77,15 +82,17 @@ def run(
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
+    trained_with = config.loss_title
     classifier.draw(
         out.parent,
         read_metrics(path),
         bins=report.sums.bins,
         confusion=report.sums.confusion,
-        loss=Path(config.loss).stem,
+        loss=trained_with,
         names=chosen.label_names,
-        title=f"{Path(config.loss).stem} on {data.file_stem(name)}",
+        title=f"{trained_with} on {data.file_stem(name)}",
         prefix=f"{out.stem}-",
+        figure_format=figure_format,
     )
     write_json(out, result)
     return {**result, "report": str(out)}

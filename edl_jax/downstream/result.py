@@ -28,7 +28,7 @@ def conclude(
     trainer: Trainer,
     state: training.TrainState,
     *,
-    figures: bool,
+    figure_format: str | None,
 ) -> dict[str, Any]:
     """Return the result of a finished training; write report.json and figures into its directory.
 
@@ -39,27 +39,28 @@ def conclude(
       task: likewise.
       trainer: its compiled functions.
       state: after the last step.
-      figures: whether to draw.
+      figure_format: png, pdf or svg, or None to draw nothing.
     """
     last = rows[-1]
     train = _train_metrics(config, task, trainer, state.averaged)
     report = trainer.report()(state.averaged, trainer.test_batches)
     metrics = report.metrics()
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
-    if figures:
-        loss = Path(config.loss).stem
-        title = f"{loss} on {data.file_stem(config.dataset)}"
+    if figure_format is not None:
+        name = config.loss_title
         classifier.draw(
             path / "figures",
             rows,
             bins=report.sums.bins,
             confusion=report.sums.confusion,
-            loss=loss,
+            loss=name,
             names=task.dataset.label_names,
-            title=title,
+            title=f"{name} on {data.file_stem(config.dataset)}",
+            figure_format=figure_format,
         )
     result = {
         "loss": config.loss,
+        "loss_parameters": list(config.loss_parameters),
         "arch": config.arch,
         "dataset": config.dataset,
         **train,

@@ -12,10 +12,11 @@ from typing import Any
 from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.single import SHOWN
+from edl_jax.downstream.single import SHOWN, title_of
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, finished_result, run_one
 from edl_jax.downstream.trainer import Trainers
+from edl_jax.plot.style import check_format
 from edl_jax.training.tensorboard import require_tensorboard
 
 COMMAND = "downstream-seeds"  # in config.json of the directory that holds the runs
@@ -52,6 +53,7 @@ def run_seeds(
     overwrite: bool = False,
     tensorboard: bool = False,
     figures: bool = True,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Run `config` with each of `seeds`; the second and later runs take the trainers that the first has compiled.
 
@@ -68,6 +70,7 @@ def run_seeds(
       overwrite: replace the runs in `out`.
       tensorboard: write scalars for TensorBoard.
       figures: draw figures.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of OUT/result.json: `seeds` that finished, `runs` (their results, in that order), `mean` and `std`
@@ -77,13 +80,14 @@ def run_seeds(
       UserError: no seeds, a seed twice, or as `run`.
     """
     start = time.perf_counter()
+    check_format(figure_format)
     if tensorboard:
         require_tensorboard()
     group = SeedsConfig(dataclasses.replace(config, seed=seeds[0]) if seeds else config, tuple(seeds))
     # Before anything is written, so that what cannot run leaves nothing behind.
     dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
     directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
-    trainers, extras = Trainers(), Extras(figures, tensorboard)
+    trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}
     diverged: dict[str, str] = {}
     try:
@@ -119,7 +123,7 @@ def summarize(finished: Mapping[int, Mapping[str, Any]], diverged: Mapping[str, 
         if name != "seed" and all(isinstance(value, (int, float)) for value in values):
             numbers[name] = values
     return {
-        **{name: runs[0][name] for name in ("loss", "arch", "dataset") if runs},
+        **{name: runs[0][name] for name in ("loss", "loss_parameters", "arch", "dataset") if runs and name in runs[0]},
         "seeds": list(finished),
         "mean": {name: statistics.fmean(values) for name, values in numbers.items()},
         "std": {name: statistics.stdev(values) if len(runs) > 1 else None for name, values in numbers.items()},
@@ -135,7 +139,7 @@ def seeds_line(result: Mapping[str, Any]) -> str:
         std = result["std"][name]
         cells.append(f"{title} {result['mean'][name]:.4f}" + ("" if std is None else f" ± {std:.4f}"))
     seeds = " ".join(map(str, result["seeds"]))
-    return f"{result['loss']} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
+    return f"{title_of(result)} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
 
 
 def require_finite(result: Mapping[str, Any]) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edl_jax import loss
+from edl_jax.core.config import parse_parameters
 from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, run_one
 from edl_jax.downstream.trainer import Trainers
+from edl_jax.plot.style import check_format
 from edl_jax.training.tensorboard import require_tensorboard
 
 # What a person is told of a result.
@@ -33,6 +36,7 @@ def run(
     tensorboard: bool = False,
     profile: bool = False,
     figures: bool = True,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Train, evaluate after every epoch, and write the run directory.
 
@@ -46,6 +50,7 @@ def run(
       tensorboard: write the scalars of each epoch to OUT/tensorboard (needs tensorboardX).
       profile: write a trace of the profiler to OUT/profile, and print where the time goes.
       figures: draw OUT/figures at the end.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of result.json.
@@ -55,14 +60,27 @@ def run(
       DivergedError: the loss or the parameters became non-finite.
     """
     start = time.perf_counter()
+    check_format(figure_format)
     if tensorboard:
         require_tensorboard()
     task = prepare_task(config, data_dir, cache_dir)
     directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite)
-    return run_one(directory, config, task, Trainers(), Extras(figures, tensorboard, profile), start=start)
+    return run_one(
+        directory,
+        config,
+        task,
+        Trainers(),
+        Extras(figures, tensorboard, profile, figure_format=figure_format),
+        start=start,
+    )
+
+
+def title_of(result: Mapping[str, Any]) -> str:
+    """Return what to call the loss of a result; those of earlier releases have no `loss_parameters`."""
+    return loss.title(result["loss"], parse_parameters(result.get("loss_parameters", ())))
 
 
 def summary_line(result: Mapping[str, Any]) -> str:
     """Return what a person is told of the result of `run`."""
     shown = "   ".join(f"{title} {result[name]:.4f}" for name, title in SHOWN.items())
-    return f"{result['loss']} on {result['dataset']}: {shown}"
+    return f"{title_of(result)} on {result['dataset']}: {shown}"

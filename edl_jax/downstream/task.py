@@ -69,7 +69,7 @@ def prepare_task(
     dataset: data.Dataset | None = None,
 ) -> Task:
     """Check what can be checked without training, and load the data, or take `dataset`, which is loaded."""
-    loss_fn = loss.get(config.loss)
+    loss_fn = loss.get(config.loss, **config.hyper_parameters)
     if dataset is None:
         dataset = data.load(config.dataset, data_dir, cache_dir, image_size=config.image_size)
     num_classes = dataset.num_classes
@@ -97,7 +97,7 @@ def prepare_task(
         precision=precision,
         loop=training.choose_loop(config.loop, platform, num_bytes, memory.total_bytes()),
         schedule=training.make_schedule(
-            config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup_epochs)
+            config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup)
         ),
         steps=steps,
     )

@@ -29,11 +29,13 @@ class Extras(NamedTuple):
       figures: draw figures at the end.
       tensorboard: write the scalars of each epoch for TensorBoard.
       profile: write a trace of the profiler after the first epoch.
+      figure_format: of the figures: png, pdf or svg.
     """
 
     figures: bool = True
     tensorboard: bool = False
     profile: bool = False
+    figure_format: str = "png"
 
 
 def run_one(
@@ -104,7 +106,7 @@ def _train(
     evaluated = {"val": val_batches, "test": trainer.test_batches} if val_batches else {"test": trainer.test_batches}
     num_evaluated = len(task.val_images) + len(task.dataset.test_images)
     progress = Progress(
-        f"{config.arch} on {config.dataset} with {Path(config.loss).stem} ({jax.default_backend()}){note}",
+        f"{config.arch} on {config.dataset} with {config.loss_title} ({jax.default_backend()}){note}",
         steps=task.steps,
         epochs=config.epochs,
         done_epochs=done,
@@ -131,7 +133,8 @@ def _train(
         progress.close()
         if scalars is not None:
             scalars.close()
-    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figures=extras.figures)
+    drawn = extras.figure_format if extras.figures else None
+    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figure_format=drawn)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 
@@ -185,7 +188,7 @@ def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[t
 def _diverged(directory: Run, config: DownstreamConfig, epoch: int, step: int, lr: float) -> DivergedError:
     kept = epoch - epoch % config.checkpoint_every
     return DivergedError(
-        f"training with loss {config.loss} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
+        f"training with loss {config.loss_title} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
         f"the last good checkpoint is that of epoch {kept} in {directory.path / 'checkpoints'}; "
-        f"lower --lr (now {config.numbers.lr:g}) or raise --warmup-epochs (now {config.warmup_epochs:g})"
+        f"lower --lr (now {config.numbers.lr:g}) or raise --warmup-epochs (now {config.warmup:g})"
     )

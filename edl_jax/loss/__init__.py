@@ -9,12 +9,14 @@ Everything public is listed in `__all__`; the underscored modules are private.
 from edl_jax.loss.artifacts.file import save
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_classes, learned_loss
+from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression import FormulaError, expression_loss
 from edl_jax.loss.networks.kinds import NetworkConfig
 from edl_jax.loss.properties.compute import Properties, margin_profile, properties
 from edl_jax.loss.properties.describe import Description, describe, summary
-from edl_jax.loss.registry import get, load, load_artifact, names
+from edl_jax.loss.properties.title import title
+from edl_jax.loss.registry import artifact_of, get, load, load_artifact, names
 from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
 from edl_jax.loss.zoo.logits import logit_norm, squentropy
@@ -30,10 +32,12 @@ __all__ = [
     "FormulaArtifact",
     "FormulaError",
     "Loss",
+    "NamedArtifact",
     "NetworkConfig",
     "Properties",
     "ace",
     "additive_margin",
+    "artifact_of",
     "baikal",
     "barron",
     "bi_tempered",
@@ -66,6 +70,7 @@ __all__ = [
     "summary",
     "taylor_cross_entropy",
     "taylor_glo",
+    "title",
     "weston_watkins",
     "zero_one",
 ]

@@ -1,23 +1,20 @@
 """Losses by name or path."""
 
 import functools
-import inspect
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from edl_jax.core.errors import UserError, closest, unknown
+from edl_jax.core.errors import UserError, unknown
 from edl_jax.loss.artifacts.file import read
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
+from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
 
-_CONTRACT = ("axis", "where", "class_weights")
 _SUFFIX = ".safetensors"
 
 
@@ -41,28 +38,12 @@ def get(name: str, **hyper_parameters: Any) -> Loss:
         an artifact that cannot be used.
     """
     if name in ZOO:
-        function, known = ZOO[name].function, list(hyper_parameters_of(name))
-        for parameter in hyper_parameters:
-            if parameter not in known:
-                hint = closest(parameter, known) if known else "it has none"
-                raise UserError(f"unknown hyper-parameter {parameter!r} of loss {name}: {hint}")
-        if not hyper_parameters:
-            return cast(Loss, function)
-        chosen = functools.partial(function, **hyper_parameters)
-        # A loss checks its hyper-parameters when it is traced: trace it here, where the bad value is.
-        jax.eval_shape(chosen, jax.ShapeDtypeStruct((2,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32))
-        return cast(Loss, chosen)
+        return bound(name, **hyper_parameters)
     if name not in _priors() and not _is_path(name):
         raise unknown("loss", name, [*names(), "PATH.safetensors"])
     if hyper_parameters:
         raise UserError(f"loss {name} is an artifact and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
     return load(name)
-
-
-def hyper_parameters_of(name: str) -> dict[str, Any]:
-    """Return the hyper-parameters of a loss of the zoo, name -> default."""
-    signature = inspect.signature(ZOO[name].function).parameters.values()
-    return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _CONTRACT}
 
 
 def load(path: str | os.PathLike[str]) -> Loss:
@@ -72,10 +53,10 @@ def load(path: str | os.PathLike[str]) -> Loss:
       UserError: the artifact is missing, damaged, of another version or not finite.
     """
     artifact = load_artifact(path)
-    return artifact.loss() if isinstance(artifact, FormulaArtifact) else learned_loss(artifact)
+    return learned_loss(artifact) if isinstance(artifact, Artifact) else artifact.loss()
 
 
-def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
+def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArtifact:
     """Return the artifact stored at `path` (or the shipped prior of that name), with its metadata.
 
     Raises:
@@ -87,8 +68,18 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
     return read(name)
 
 
+def artifact_of(name: str, **hyper_parameters: Any) -> Artifact | FormulaArtifact | NamedArtifact:
+    """Return what stores the loss that `get` gives for the same arguments.
+
+    Raises:
+      UserError: as `get`.
+    """
+    get(name, **hyper_parameters)
+    return NamedArtifact(name, hyper_parameters) if name in ZOO else load_artifact(name)
+
+
 @functools.cache
-def _shipped(name: str) -> Artifact | FormulaArtifact:
+def _shipped(name: str) -> Artifact | FormulaArtifact | NamedArtifact:
     with resources.as_file(resources.files("edl_jax.loss.artifacts") / "priors" / f"{name}{_SUFFIX}") as path:
         return read(path)
 

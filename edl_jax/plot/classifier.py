@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edl_jax.core.errors import require
-from edl_jax.plot.style import BLACK, BLUE, GREEN, GREY, ORANGE, SMALL, dress, new_figure, write
+from edl_jax.plot.style import BLACK, BLUE, GREEN, GREY, ORANGE, SMALL, dress, log_numbers, new_figure, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,8 +27,9 @@ def draw(
     names: Sequence[str],
     title: str,
     prefix: str = "",
+    figure_format: str = "png",
 ) -> None:
-    """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.png`.
+    """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.<format>`.
 
     Args:
       folder: is made.
@@ -39,11 +40,12 @@ def draw(
       names: [C] names of the classes.
       title: of the figures of one evaluation.
       prefix: of the file names.
+      figure_format: png, pdf or svg.
     """
-    reliability(folder / f"{prefix}reliability.png", *bins, title=title)
-    confusion_matrix(folder / f"{prefix}confusion.png", confusion, names=names, title=title)
+    reliability(folder / f"{prefix}reliability.{figure_format}", *bins, title=title)
+    confusion_matrix(folder / f"{prefix}confusion.{figure_format}", confusion, names=names, title=title)
     if rows:
-        training_curves(folder / f"{prefix}curves.png", rows, loss=loss)
+        training_curves(folder / f"{prefix}curves.{figure_format}", rows, loss=loss)
 
 
 def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> None:
@@ -54,8 +56,8 @@ def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str 
 def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> "Figure":
     """Draw accuracy, training loss and NLL against epochs: of training, of the test set, of any validation part.
 
-    The training loss has its own panel, for a learned loss has neither the scale nor the zero of the NLL. Training
-    accuracy is that of training mode on augmented images, as the epoch saw them.
+    The training loss has its own panel, for a learned loss has neither the scale nor the zero of the NLL, whose
+    axis is logarithmic. Training accuracy is that of training mode on augmented images, as the epoch saw them.
 
     Args:
       rows: lines of metrics.jsonl: `epoch`, `train_accuracy`, `test_accuracy`, `train_loss`, `test_nll`, and perhaps
@@ -96,6 +98,12 @@ def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "th
             epochs[best], 100 * values[best], "D", color=BLACK, mfc="none", ms=6, zorder=3, ls="", label=label
         )
     accuracy.legend(fontsize=SMALL, loc="best")
+    # From the thousandths of a fitted set to several nats, which a linear axis would show as one curve at 0.
+    if any((_column(rows, f"{part}_nll") > 0.0).any() for part, _ in parts):
+        nll.set_yscale("log")
+        log_numbers(nll.yaxis)
+    if len(parts) > 1:
+        nll.legend(fontsize=SMALL, loc="best")
     return figure
 
 

@@ -1,6 +1,6 @@
 """Curves over generations and differences from the default, for an ablation study.
 
-`convergence` and `differences` write a PNG; the functions with `_figure` return the Figure. Colours are safe for
+`convergence` and `differences` write a file; the functions with `_figure` return the Figure. Colours are safe for
 colour-blind readers and never the only mark. `edl_jax.study.sensitivity_figure` has the third kind.
 """
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES_PER_PANEL = 8
+_FAR = 5.0  # times the linear part of a difference's axis: what lies nearer is drawn on a linear one
 
 
 def convergence(path: Path, curves: Mapping[str, np.ndarray], **options: Any) -> None:
@@ -113,20 +114,25 @@ def differences_figure(
     Args:
       rows: (label, difference, lower bound, upper bound), from top to bottom; NaN bounds draw no interval.
       xlabel: what the difference is of, and which side is better.
-      linear_within: makes x linear within this distance from 0 and logarithmic beyond.
+      linear_within: makes x linear within this distance from 0 and logarithmic beyond, where bounds reach further than
+        5 times that; the label of x says so.
 
     Raises:
       UserError: no rows.
     """
-    from matplotlib.lines import Line2D
-
     require(len(rows) > 0, "no differences to draw")
     figure = new_figure(6.4, 1.3 + 0.27 * len(rows))
     (axis,) = row_of_axes(figure)
-    if linear_within is not None:
-        axis.set_xscale("symlog", linthresh=linear_within, subs=range(2, 10))
+    bounds = np.array([row[1:] for row in rows], np.float64)
+    reach = float(np.max(np.abs(bounds), where=np.isfinite(bounds), initial=0.0))
+    if linear_within is not None and reach > _FAR * linear_within:
+        axis.set_xscale("symlog", linthresh=linear_within)
+        axis.set_xticks(_symlog_ticks(linear_within, reach))
+        axis.set_xticks([], minor=True)  # without labels, ticks of two scales mislead
         axis.xaxis.set_major_formatter("{x:g}")
+        xlabel = f"{xlabel}\nlinear within ±{linear_within:g}, logarithmic beyond"
     axis.axvline(0.0, color=GREY, lw=0.9, zorder=1)
+    drawn: dict[str, Any] = {}
     for y, (_, mean, low, high) in enumerate(rows):
         if not math.isfinite(mean):
             text = "no mean: runs that never got there"
@@ -136,19 +142,37 @@ def differences_figure(
             continue
         clear = low > 0.0 or high < 0.0
         colour = ORANGE if clear else BLUE
-        if math.isfinite(low) and math.isfinite(high):
+        known = math.isfinite(low) and math.isfinite(high)
+        if known:
             axis.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
-        axis.plot(mean, y, marker="o", ms=5, color=colour, mfc=colour if clear else "white")
+        style = {"marker": "o", "ms": 5, "color": colour, "mfc": colour if clear else "white"}
+        axis.plot(mean, y, **style)
+        label = "no interval" if not known else f"95 % interval {'leaves out' if clear else 'holds'} 0"
+        drawn[label] = {**style, "lw": 1.6 if known else 0.0}
     axis.set_yticks(range(len(rows)), [label for label, *_ in rows], fontsize=SMALL)
     axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    handles = [
-        Line2D([], [], marker="o", ms=5, lw=1.6, color=ORANGE, label="95 % interval without 0"),
-        Line2D([], [], marker="o", ms=5, lw=1.6, color=BLUE, mfc="white", label="95 % interval with 0"),
-    ]
-    figure.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=SMALL, frameon=False)
+    _differences_legend(figure, drawn)
     return figure
+
+
+def _symlog_ticks(linear_within: float, reach: float) -> list[float]:
+    """Return ticks from -reach to reach: 0, the bounds of the linear part, and beyond them 1 (2, 5) of each decade."""
+    decades = math.floor(math.log10(reach / linear_within) + 1e-9)
+    digits = (1, 2, 5) if decades < 2 else (1,)
+    beyond = [digit * 10.0**power * linear_within for power in range(decades + 1) for digit in digits]
+    ticks = [float(f"{tick:.6g}") for tick in beyond if tick <= reach]
+    return [*(-tick for tick in reversed(ticks)), 0.0, *ticks]
+
+
+def _differences_legend(figure: "Figure", drawn: Mapping[str, Mapping[str, Any]]) -> None:
+    """List the marks that occur."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=label, **drawn[label]) for label in sorted(drawn)]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=SMALL, frameon=False)
 
 
 def _summary(label: str, values: np.ndarray, x: Any, log_y: bool) -> tuple[np.ndarray, ...]:

@@ -15,7 +15,7 @@ def draw(path: Path, name: str, loss: Loss, num_classes: int = 10) -> None:
     """Draw value against p_t and gradient norm against the margin, the wrong classes equal.
 
     Args:
-      path: PNG file to write; its folder is made.
+      path: file to write, as its suffix says; its folder is made.
       name: what the legend calls the loss.
       loss: the loss.
       num_classes: number of classes C.

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from edl_jax import loss
-from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, dress, new_figure, write
+from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, dress, log_numbers, new_figure, write
 from edl_jax.synthetic import MixtureConfig, draw_predictions
 from edl_jax.synthetic.design import DesignReport
 from edl_jax.synthetic.shape import evaluate
 
+_SMOOTH = 25  # windows of a running mean in a run
+_FLOOR = 1e-5  # of F/F* - 1: below are rounding and the grid of F*
 # Of a loss that takes any number of classes.
 _CLASSES = 10
 _HISTOGRAM_SAMPLE = (1 << 18) // 10
@@ -25,8 +27,9 @@ def draw(
     artifact: loss.Artifact,
     mixture: MixtureConfig,
     optimum: loss.Artifact | None = None,
+    figure_format: str = "png",
 ) -> None:
-    """Write convergence.png, loss_shape.png, gradient_profile.png and mixture.png into `folder`.
+    """Write convergence, loss_shape, gradient_profile and mixture into `folder`.
 
     Args:
       folder: where to write.
@@ -34,41 +37,69 @@ def draw(
       artifact: its loss.
       mixture: its mixture.
       optimum: the optimal loss, drawn beside it.
+      figure_format: png, pdf or svg.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    convergence(folder / "convergence.png", rows)
-    loss_shape(folder / "loss_shape.png", artifact, optimum)
-    gradient_profile(folder / "gradient_profile.png", artifact, optimum)
-    mixture_histogram(folder / "mixture.png", mixture)
+    convergence(folder / f"convergence.{figure_format}", rows)
+    loss_shape(folder / f"loss_shape.{figure_format}", artifact, optimum)
+    gradient_profile(folder / f"gradient_profile.{figure_format}", artifact, optimum)
+    mixture_histogram(folder / f"mixture.{figure_format}", mixture)
 
 
 def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw fitness and ranking accuracy against generations."""
+    """Draw fitness (as F/F* - 1 where rows have `fitness_ratio`) and ranking accuracy against generations."""
     generation = [row["generation"] for row in rows]
-    population, best = _column(rows, "fitness_mean"), _column(rows, "fitness_best")
+    ratio = _column(rows, "fitness_ratio")
     # Half an error in the held-out batch is the best that can be told from none.
     errors = 100.0 * np.maximum(1.0 - _column(rows, "ranking_accuracy"), 1e-4)
     with _axes(path, columns=2) as (left, right):
-        left.plot(generation, population, color=ORANGE, lw=0.8, alpha=0.7, label="population mean, fresh pairs")
-        left.plot(generation, best, color=BLUE, label="best so far, held-out pairs")
-        optimum = np.nanmedian(best / _column(rows, "fitness_ratio")) if "fitness_ratio" in rows[0] else np.nan
-        if np.isfinite(optimum):
-            left.axhline(optimum, color=GREEN, lw=0.9, ls="--", label="optimum, the same pairs")
-        # The first generations are many times worse and would flatten the rest.
-        settled = np.concatenate([population[len(population) // 20 :], best])
-        low, high = np.nanmin(settled), np.nanmax(settled)
-        room = 0.1 * (high - low) + 1e-3
-        left.set(
-            ylim=(low - room, high + room), xlabel="generation", ylabel="fitness (lower is better)", title="Fitness"
-        )
+        if np.isfinite(ratio).any():
+            _excess(left, generation, rows, ratio)
+        else:
+            _fitness(left, generation, rows)
+        left.set_xlabel("generation")
         left.legend()
         right.semilogy(generation, errors, color=BLUE)
         right.axhline(1.0, color=GREY, lw=0.8, ls=":")
         right.annotate("99 % accuracy", (generation[-1], 1.0), ha="right", va="bottom", color=GREY, fontsize=8)
         right.set(xlabel="generation", ylabel="held-out pairs misordered (%)", title="Ranking error of the best")
-        right.yaxis.set_major_formatter("{x:g}")
-        # 2, 3 and 5 of a decade: all nine would overlap.
-        right.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
+        log_numbers(right.yaxis)
+
+
+def _fitness(axis: Any, generation: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the fitness itself."""
+    population, best = _column(rows, "fitness_mean"), _column(rows, "fitness_best")
+    axis.plot(generation, population, color=ORANGE, lw=0.8, alpha=0.7, label="population mean, fresh pairs")
+    axis.plot(generation, best, color=BLUE, label="best so far, held-out pairs")
+    # The first generations are many times worse and would flatten the rest.
+    settled = np.concatenate([population[len(population) // 20 :], best])
+    low, high = np.nanmin(settled), np.nanmax(settled)
+    room = 0.1 * (high - low) + 1e-3
+    axis.set(ylim=(low - room, high + room), ylabel="fitness (lower is better)", title="Fitness")
+
+
+def _excess(axis: Any, generation: Sequence[int], rows: Sequence[Mapping[str, Any]], ratio: np.ndarray) -> None:
+    """Draw how far the fitness lies above the optimum's, on a logarithmic axis."""
+    optimum = np.nanmedian(_column(rows, "fitness_best") / ratio)
+    # Fresh pairs differ by more than what is left to gain: only a mean over generations stays above the optimum.
+    window = max(len(rows) // _SMOOTH, 1)
+    population = _running_mean(_column(rows, "fitness_mean"), window) / optimum - 1.0
+    label = "population mean, fresh pairs" + (f", mean of {window}" if window > 1 else "")
+    axis.set_yscale("log")
+    log_numbers(axis.yaxis)
+    axis.plot(generation, np.where(population > 0.0, population, np.nan), color=ORANGE, lw=1.0, label=label)
+    axis.plot(generation, np.maximum(ratio - 1.0, _FLOOR), color=BLUE, label="best so far, held-out pairs")
+    axis.axhline(0.01, color=GREEN, lw=0.9, ls="--", label="1 % above the optimum")
+    axis.set(ylabel="F/F* − 1 (lower is better)", title="Fitness above the optimum's")
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean of the `window` values around each, fewer at the ends; `[N]`, NaN left out."""
+    known = np.isfinite(values)
+    kernel = np.ones(window)
+    total = np.convolve(np.where(known, values, 0.0), kernel, "same")[: len(values)]
+    count = np.convolve(known.astype(float), kernel, "same")[: len(values)]
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0.0)
 
 
 def loss_shape(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | None = None) -> None:

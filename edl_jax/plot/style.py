@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edl_jax.core.errors import unknown
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -14,22 +16,33 @@ BLACK = "#000000"
 PANEL = (4.8, 3.6)
 SMALL = 8
 _DPI = 140
+FORMATS = ("png", "pdf", "svg")
+# Without the time of writing (and with a fixed salt for the names inside SVG), equal figures are equal files.
+_METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 __all__ = [
     "BLACK",
     "BLUE",
     "COLOURS",
+    "FORMATS",
     "GREEN",
     "GREY",
     "ORANGE",
     "PANEL",
     "SMALL",
+    "check_format",
     "dress",
     "log_numbers",
     "new_figure",
     "row_of_axes",
     "write",
 ]
+
+
+def check_format(figure_format: str) -> None:
+    """Raise `UserError` unless figures can be written in that format."""
+    if figure_format not in FORMATS:
+        raise unknown("figure_format", figure_format, FORMATS)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -69,6 +82,9 @@ def log_numbers(axis: Any) -> None:
 
 
 def write(path: Path, figure: "Figure") -> None:
-    """Write a figure as PNG; its folder is made."""
+    """Write a figure as the suffix of its path says, one of `FORMATS`; its folder is made."""
+    from matplotlib import rc_context
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    with rc_context({"svg.hashsalt": "edl_jax"}):
+        figure.savefig(path, dpi=_DPI, metadata=_METADATA.get(path.suffix[1:]))

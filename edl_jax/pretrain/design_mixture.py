@@ -59,7 +59,8 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     picture = path.with_suffix(".png")
     for file in (path, picture):
         require(overwrite or not _exists(file), f"{file} exists: give --overwrite to replace it, or another --out")
-    target = loss.get(config.target, **parse_parameters(config.parameters))
+    chosen = parse_parameters(config.parameters)
+    target = loss.get(config.target, **chosen)
     mixture = design.mixture_for(
         target, config.num_classes, config.log_p_min, beta=config.beta, knots=config.knots, name=config.target
     )
@@ -69,7 +70,7 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     text = f"# Mixture whose optimum is {names}: {command('pretrain')} --config {path}\n"
     try:
         write_atomic(path, (text + yaml.safe_dump(fields, sort_keys=False)).encode())
-        pretraining.designed(picture, " ".join((Path(config.target).stem, *config.parameters)), report)
+        pretraining.designed(picture, loss.title(config.target, chosen), report)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
     return {"preset": str(path), "figure": str(picture), "r_squared": report.r_squared}

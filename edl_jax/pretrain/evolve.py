@@ -15,6 +15,7 @@ from edl_jax.backend import roofline
 from edl_jax.core import status
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
+from edl_jax.plot.style import check_format
 from edl_jax.pretrain.config import PretrainConfig
 from edl_jax.pretrain.generations import CompiledChunk, Inputs, Search, compile_chunk, make_evolution
 from edl_jax.pretrain.result import conclude, solve_optimum
@@ -29,6 +30,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     profile: bool = False,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Evolve a loss, calibrate it, and write the run directory.
 
@@ -38,6 +40,7 @@ def run(
       resume: continue the run in `out` from its newest checkpoint.
       overwrite: replace the run in `out`.
       profile: print achieved rates beside the machine's measured ceilings.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of result.json: held-out metrics of the best run, shape, timings, and `artifact`, the path of the
@@ -47,6 +50,7 @@ def run(
       UserError: a setting that cannot be used, runs that do not fit in memory, or a run directory that may not be
         written.
     """
+    check_format(figure_format)
     Run.check("pretrain", config, out=out, resume=resume, overwrite=overwrite)
     status.say("compiling")
     start = time.perf_counter()
@@ -71,7 +75,7 @@ def run(
                 "choose another strategy"
             )
         best, best_fitness = np.asarray(search.best), np.asarray(search.best_fitness)
-        result = conclude(directory, config, evolution, optimum, best, best_fitness)
+        result = conclude(directory, config, evolution, optimum, best, best_fitness, figure_format)
         result["generations"] = config.generations
         result["seconds_compiling"] = round(compiled_after, 2)
         result["seconds_this_session"] = round(seconds, 2)

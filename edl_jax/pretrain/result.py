@@ -32,6 +32,7 @@ def conclude(
     optimum: Optimum,
     solutions: np.ndarray,
     held_out_fitness: np.ndarray,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Test, calibrate, store and draw the losses of finished runs.
 
@@ -42,6 +43,7 @@ def conclude(
       optimum: the optimum of the objective.
       solutions: `[R, num_dims]` the best solution of each run.
       held_out_fitness: `[R]` their fitness on the held-out batches; not finite where a run found nothing.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of result.json: the metrics of the best run, `artifact`, and with several runs `runs`, a list of
@@ -64,7 +66,7 @@ def conclude(
         loss.save(chosen, directory.path / "loss.safetensors")
     known = _store_optimum(directory.path, config, optimum)
     rows = [row for row in directory.metrics() if row.get("run", 0) == best]
-    pretraining.draw(directory.path / "figures", rows, chosen, config.mixture, known)
+    pretraining.draw(directory.path / "figures", rows, chosen, config.mixture, known, figure_format)
     result = {**results[best], "artifact": str(directory.path / "loss.safetensors")}
     return result if len(solutions) == 1 else {**result, "runs": results, **_spread(results)}
 

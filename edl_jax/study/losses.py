@@ -9,6 +9,11 @@ from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.loss import Description, expression
 from edl_jax.plot import loss as loss_figure
+from edl_jax.plot.style import FORMATS
+
+_WIDTH = 120  # of the list
+_SOURCE = 48  # of a source in it
+_FIGURES = tuple(f".{name}" for name in FORMATS)
 
 
 def run(
@@ -28,8 +33,8 @@ def run(
       formula: an expression in y and p, summed over the classes, in place of a name.
       parameters: hyper-parameters of `name` as `name=number` pairs.
       table: compute the properties of the loss, or of every loss, as a Markdown table.
-      plot: PNG file to draw the loss to, beside cross-entropy.
-      save: `.safetensors` file to store the formula in, for `--loss` and `edl_jax.loss.load`.
+      plot: .png, .pdf or .svg file to draw the loss to, beside cross-entropy.
+      save: `.safetensors` file to store the loss in, for `--loss` and `edl_jax.loss.load`.
       overwrite: replace those files.
 
     Raises:
@@ -37,35 +42,38 @@ def run(
         file that may not be written, options that do not go together.
     """
     require(name is None or formula is None, f"loss {name} and --formula were given, expected one of them")
-    require(formula is not None or save is None, "--save needs a --formula to store")
     require(formula is None or not parameters, "--parameters does not go with --formula: write its numbers into it")
-    for flag, given in (("--parameters", parameters), ("--plot", plot)):
+    for flag, given in (("--parameters", parameters), ("--plot", plot), ("--save", save)):
         require(
             not given or name is not None or formula is not None,
             f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
         )
-    for flag, file, ending in (("--plot", plot, ".png"), ("--save", save, ".safetensors")):
+    for flag, file, endings in (("--plot", plot, _FIGURES), ("--save", save, (".safetensors",))):
         if file is not None:
-            _check_file(flag, Path(file), ending, overwrite)
+            _check_file(flag, Path(file), endings, overwrite)
     if name is None and formula is None:
         return _table([loss.describe(each) for each in loss.names()]) if table else _list()
 
+    chosen = parse_parameters(parameters)
+    artifact: loss.Artifact | loss.FormulaArtifact | loss.NamedArtifact
     if formula is not None:
         artifact = loss.FormulaArtifact.from_formula(formula)
-        description, function = loss.describe(artifact), artifact.loss()
+        description, function, title = loss.describe(artifact), artifact.loss(), "formula"
     else:
         assert name is not None
-        chosen = parse_parameters(parameters)
-        description, function = loss.describe(name, **chosen), loss.get(name, **chosen)
+        artifact = loss.artifact_of(name, **chosen)
+        description, function, title = loss.describe(name, **chosen), loss.get(name, **chosen), loss.title(name, chosen)
     if plot is not None:
         with _writing("--plot", plot):
-            loss_figure.draw(Path(plot), description.name, function)
+            loss_figure.draw(Path(plot), title, function)
     if save is not None:
         with _writing("--save", save):
             Path(save).parent.mkdir(parents=True, exist_ok=True)
             loss.save(artifact, save)
     shown = _table([description]) if table else str(description)
-    return shown if formula is None or table else f"{shown}\n{_forms(artifact.record.expression)}"
+    if table or formula is None or not isinstance(artifact, loss.FormulaArtifact):
+        return shown
+    return f"{shown}\n{_forms(artifact.record.expression)}"
 
 
 def _forms(tree: expression.Expression) -> str:
@@ -79,10 +87,16 @@ def _forms(tree: expression.Expression) -> str:
 
 
 def _list() -> str:
+    """Return a line a loss, cut to the width of a page: the page of one loss has all of it."""
     rows = [(name, *loss.summary(name)) for name in loss.names()]
-    width = max(len(name) for name, _, _ in rows)
-    middle = max(len(formula) for _, formula, _ in rows)
-    return "\n".join(f"{name:<{width}}  {formula:<{middle}}  {source}" for name, formula, source in rows)
+    first, last = (max(min(len(row[i]), _SOURCE) for row in rows) for i in (0, 2))
+    middle = _WIDTH - first - last - 4
+    cut = [(name, _cut(formula, middle), _cut(source, last)) for name, formula, source in rows]
+    return "\n".join(f"{name:<{first}}  {formula:<{middle}}  {source}" for name, formula, source in cut)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _table(descriptions: Sequence[Description]) -> str:
@@ -90,8 +104,8 @@ def _table(descriptions: Sequence[Description]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _check_file(flag: str, path: Path, ending: str, overwrite: bool) -> None:
-    require(path.suffix == ending, f"{flag} is {path}, expected a name ending in {ending}")
+def _check_file(flag: str, path: Path, endings: Sequence[str], overwrite: bool) -> None:
+    require(path.suffix in endings, f"{flag} is {path}, expected a name ending in {' or '.join(endings)}")
     require(not path.parent.is_file(), f"{path.parent} is a file, expected a folder: give another {flag}")
     require(overwrite or not path.exists(), f"{path} exists: give --overwrite to replace it, or another {flag}")
 

@@ -43,7 +43,8 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
             if record["command"] != "downstream":
                 raise UserError(f"{path} is a {record['command']} run, expected a downstream run")
             settings = dict(record["config"])
-            name, seed = settings.pop("loss"), settings.pop("seed")
+            seed, parameters = settings.pop("seed"), settings.pop("loss_parameters", [])
+            name = settings.pop("loss") + (f" ({', '.join(parameters)})" if parameters else "")
             result = {**result, "seed": seed}
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{path} is no finished run ({Path(error.filename).name} is missing)") from error

@@ -247,11 +247,11 @@ def sample_pairs(
     return labels, log_p[:num_pairs], log_p[num_pairs:]
 
 
-def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[tuple[float, ...], np.ndarray]:
-    """Return (distinct concentrations, `[3, len(COMPONENTS)]` int32 index of those of true, rival and each other)."""
+def concentrations_of(config: MixtureConfig, num_classes: int) -> dict[str, tuple[float, float, float]]:
+    """Return the concentrations of the true class, the rival and each other class, by component."""
     k, f = config.confidence, config.flatness
     share, rest = 1.0 / (num_classes - 1), 1.0 / max(num_classes - 2, 1)
-    table = {
+    return {
         "uniform": (1.0, 1.0, 1.0),
         "confident_right": (k, share, share),
         "confident_wrong": (1.0, k, rest),
@@ -260,6 +260,11 @@ def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[tuple[floa
         "log_uniform": (1.0, config.spread, config.spread),
         "designed": (1.0, config.spread, config.spread),
     }
+
+
+def _concentrations(config: MixtureConfig, num_classes: int) -> tuple[tuple[float, ...], np.ndarray]:
+    """Return (distinct concentrations, `[3, len(COMPONENTS)]` int32 index of those of true, rival and each other)."""
+    table = concentrations_of(config, num_classes)
     distinct = tuple(sorted({value for row in table.values() for value in row}))
     roles = [[distinct.index(value) for value in table[name]] for name in COMPONENTS]
     return distinct, np.asarray(roles, np.int32).T

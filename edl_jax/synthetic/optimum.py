@@ -19,6 +19,7 @@ from scipy import optimize
 
 from edl_jax.core.errors import require
 from edl_jax.synthetic import severity as severities
+from edl_jax.synthetic.law import Curve, Law, Position, increasing, law_of
 from edl_jax.synthetic.mixture import MixtureConfig, draw_predictions
 
 Array = NDArray[np.float64]
@@ -68,6 +69,7 @@ class Optimum:
       values: `[K]` float64, the optimal loss there, non-decreasing: standard deviation 1 over the mixture, minimum 0.
       fitness: F*, the objective of the optimal loss over the mixture; pairs of equal severity do not count.
       gap: bound on how far `fitness` lies above the true minimum over the grid.
+      curve: the loss between the points, where the law of the severity is known in closed form; else it is linear.
     """
 
     severity: str
@@ -77,14 +79,18 @@ class Optimum:
     values: Array
     fitness: float
     gap: float
+    curve: Curve | None = None
 
     def loss_of_severity(self, e: ArrayLike) -> Array:
         """Return the optimal loss `[...]` float64 at severities `[...]`.
 
-        Linear between the points of the grid. Outside it the loss continues as a straight line with the slope
-        of its end: the mixture draws nothing there, so that the objective leaves it open, and a constant would
-        give no gradient to predictions worse than any that the mixture draws.
+        A smooth curve through the points of the grid where the law is known, else linear between them. Outside it the
+        loss continues as a straight line with the slope of its end: the mixture draws nothing there, so that the
+        objective leaves it open, and a constant would give no gradient to predictions worse than any that the mixture
+        draws.
         """
+        if self.curve is not None:
+            return self.curve.of_severity(e)
         e = np.asarray(e, np.float64)
         below, above = np.minimum(e - self.e[0], 0.0), np.maximum(e - self.e[-1], 0.0)
         outside = self._slope(slice(None, _END)) * below + self._slope(slice(-_END, None)) * above
@@ -119,6 +125,8 @@ def solve(
 ) -> Optimum:
     """Return the loss that minimises the ranking objective over a mixture.
 
+    A severity that is a function of p_t alone has its law in closed form, and takes no sample.
+
     Args:
       mixture: mixture of predictions.
       severity: name of the severity.
@@ -126,11 +134,14 @@ def solve(
       beta: sharpness of the softplus, positive.
       margin: m, 0 or more.
       bins: K, quantile bins of the severity.
-      key: PRNG key of the sample that stands for the mixture.
+      key: PRNG key of the sample that stands for the mixture, where there is one.
 
     Raises:
       UserError: unknown severity, a number out of range, or a mixture whose predictions all have the same severity.
     """
+    law = law_of(mixture, severity, num_classes)
+    if law is not None:
+        return from_law(law, severity, beta=beta, margin=margin, bins=bins)
     sample = draw_severities(jax.random.key(0) if key is None else key, mixture, severity, num_classes)
     return from_severities(sample, severity, beta=beta, margin=margin, bins=bins)
 
@@ -152,6 +163,20 @@ def from_severities(
     values, fitness, gap = minimise(grid, beta=beta, margin=margin)
     e, values = _with_ends(grid, values)
     return Optimum(severity, margin, beta, e, values - values[0], fitness, gap)
+
+
+def from_law(law: Law, severity: str, *, beta: float = 1.0, margin: float = 0.0, bins: int = BINS) -> Optimum:
+    """Return the loss that minimises the ranking objective, from the law of p_t; see `solve` for the rest."""
+    require(bins >= 2, f"bins is {bins}, expected at least 2")
+    # At margin 0 the optimum is a function of the rank alone. Otherwise as `reduce`.
+    position = Position.of(law, severity, share=0.0 if margin == 0.0 else 0.5)
+    at, e, mass = position.bins(bins)
+    values, fitness, gap = minimise(Bins(e, mass, np.zeros_like(mass), e[0], e[-1]), beta=beta, margin=margin)
+    ends = np.array([position.highest, position.lowest])
+    low, high = increasing(at, values)(position(ends))
+    curve = Curve(position, increasing(at, values - low))
+    e = np.concatenate([position.severities(ends[:1]), e, position.severities(ends[1:])])
+    return Optimum(severity, margin, beta, e, np.concatenate([[low], values, [high]]) - low, fitness, gap, curve)
 
 
 def draw_severities(key: jax.Array, mixture: MixtureConfig, severity: str, num_classes: int) -> Array:

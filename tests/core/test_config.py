@@ -146,3 +146,12 @@ def test_differences_name_the_nested_key_and_both_values():
     new = presets.to_dict(Outer(rate=0.25, inner=Inner(widths=(4, 4))))
     assert presets.differences(old, new) == ["inner.widths: [4] -> [4, 4]", "rate: 0.5 -> 0.25"]
     assert presets.differences({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> None", "b: None -> {'c': 2}"]
+
+
+def test_a_stored_config_of_an_earlier_release_is_completed_with_defaults():
+    """Also inside a nested config; what it holds stays, known or not."""
+    config = Outer(rate=0.1, inner=Inner(size=9))
+    stored = {"name": "b", "gone": 1, "inner": {"size": 3}}
+    expected = {**presets.to_dict(Outer()), **stored, "inner": {"size": 3, "widths": [4]}}
+    assert presets.completed(stored, config) == expected
+    assert stored == {"name": "b", "gone": 1, "inner": {"size": 3}}

@@ -11,11 +11,14 @@ import pytest
 from downstream_cases import SMALL, changed, numbers, rows_of, run
 from matplotlib.image import imread
 
-from edl_jax import data, training
+from edl_jax import data, loss, training
 from edl_jax.cli import main as cli
+from edl_jax.core.config import to_dict
+from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run, read_checkpoint
-from edl_jax.downstream import task as tasks
+from edl_jax.downstream import DownstreamConfig, evaluate, summary_line, task as tasks
 from edl_jax.downstream.result import best_epoch, time_to_target
+from edl_jax.study import summary
 from edl_jax.training.tensorboard import Scalars
 
 OPTIONS = changed(ema=0.9, val_size=96, label_noise=0.25, target_accuracy=0.6, loop="scan")
@@ -212,3 +215,60 @@ def test_tensorboard_without_its_package_is_refused_before_anything_is_trained(t
         assert err.startswith("error: --tensorboard needs tensorboardX: pip install tensorboardX")
         assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "given", "used"), [(200, 5.0, 5.0), (6, 5.0, 5.0), (5, 5.0, 0.5), (1, 5.0, 0.1), (1, 0.5, 0.5)]
+)
+def test_the_default_warm_up_fits_into_few_epochs(epochs, given, used):
+    """A run of more epochs keeps what it had; config.json says 5.0 as it always did, so that old runs resume."""
+    config = DownstreamConfig(epochs=epochs, warmup_epochs=given)
+    assert config.warmup == pytest.approx(used)
+    assert to_dict(config)["warmup_epochs"] == given
+
+
+def test_the_warm_up_of_one_epoch_reaches_the_schedule():
+    task = tasks.prepare_task(changed(epochs=1, warmup_epochs=5.0), None, None)  # 8 steps, 1 of warm-up
+    rates = [float(task.schedule(step)) for step in (0, 1)]
+    assert rates == pytest.approx([0.0, 0.1])
+
+
+def test_a_warm_up_that_leaves_no_epoch_is_refused():
+    with pytest.raises(UserError, match=r"warmup_epochs is 3.0, expected at least 0 and below epochs \(3\)"):
+        DownstreamConfig(epochs=3, warmup_epochs=3.0)
+
+
+def test_a_loss_with_hyper_parameters(tmp_path, capsys):
+    """It is trained with, and named in the result and its line; a run of before there were any resumes."""
+    config = changed(loss="focal", loss_parameters=("gamma=0",), epochs=1, warmup_epochs=0.0, train_size=64)
+    logits, labels = np.array([[1.0, 2.0, 0.0]], np.float32), np.array([0], np.int32)
+    task = tasks.prepare_task(config, None, None)
+    np.testing.assert_allclose(task.loss_fn(logits, labels), loss.cross_entropy(logits, labels), rtol=1e-6)
+    result = run(config, out=tmp_path / "run")
+    assert (result["loss"], result["loss_parameters"]) == ("focal", ["gamma=0"])
+    assert summary_line(result).startswith("focal (gamma=0) on digits: ")
+    groups = summary.read([tmp_path / "run"])
+    assert list(groups) == ["focal (gamma=0)"]
+
+    file = tmp_path / "run" / "config.json"
+    record = json.loads(file.read_text())
+    del record["config"]["loss_parameters"]
+    file.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"config\.loss_parameters: \[\] -> \['gamma=0'\]"):
+        run(config, out=tmp_path / "run", resume=True)
+    plain = dataclasses.replace(config, loss_parameters=())
+    assert numbers(run(plain, out=tmp_path / "run", resume=True)) == numbers(result)  # it had finished
+    assert evaluate._config(tmp_path / "run").loss_parameters == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "focal", "loss_parameters": ["gamma"]}, "hyper-parameter 'gamma' is not of the form name=number"),
+        ({"loss": "focal", "loss_parameters": ["gama=1"]}, "unknown hyper-parameter 'gama' of loss focal"),
+        ({"loss": "edl", "loss_parameters": ["gamma=1"]}, "loss edl is an artifact and takes no hyper-parameters"),
+    ],
+)
+def test_hyper_parameters_that_the_loss_lacks(changes, message):
+    with pytest.raises(UserError, match=message):
+        tasks.prepare_task(changed(**changes), None, None)

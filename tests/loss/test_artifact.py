@@ -180,10 +180,10 @@ def test_safetensors_of_something_else(path, fields):
     refused(path, "no loss artifact of edl_jax")
 
 
-@pytest.mark.parametrize("version", ["4", "0", "12", "x", None])
+@pytest.mark.parametrize("version", ["5", "0", "12", "x", None])
 def test_another_version(path, version):
     rewrite(path, format_version=version)
-    refused(path, f"format version {version}, expected 1, 2 or 3", "use the release of edl-jax that wrote it")
+    refused(path, f"format version {version}, expected 1, 2, 3 or 4", "use the release of edl-jax that wrote it")
 
 
 def dense(change):

@@ -29,9 +29,16 @@ def formula(logits, y):
     return -np.sum(0.987 * focal + 0.938 * wave, axis=-1)
 
 
+def taylor(logits, y):
+    """Return the loss in format_v4.safetensors: taylor_cross_entropy of order 3, for label probabilities y."""
+    q = 1.0 - np.exp(logits) / np.sum(np.exp(logits), axis=-1, keepdims=True)
+    return np.sum(y * (q + q**2 / 2 + q**3 / 3), axis=-1)
+
+
 EXPECTED = {
     2: ([0.98151334, 4.91240813, 36.74176518], [0.98743749, 2.96004467, 12.99325964]),
     3: (formula(LOGITS, np.eye(3)[[0, 2, 0]]), formula(LOGITS, SOFT)),
+    4: (taylor(LOGITS, np.eye(3)[[0, 2, 0]]), taylor(LOGITS, SOFT)),
 }
 
 
@@ -55,7 +62,7 @@ def test_values_are_those_of_the_release_that_wrote_it(version):
 def test_there_is_a_file_of_every_version_that_can_be_read():
     files = dict(stored_versions())
     assert all(path.name == f"format_v{version}.safetensors" for version, path in files.items())
-    assert sorted(files) == sorted(int(v) for v in (*_artifact._NETWORK_VERSIONS, *_artifact._FORMULA_VERSIONS))
+    assert sorted(files) == sorted(int(v) for v in _artifact._KINDS)
 
 
 def test_a_file_has_the_lowest_version_that_can_say_what_it_holds(tmp_path):
@@ -73,6 +80,6 @@ def test_a_later_version_is_refused_by_name(tmp_path):
     from safetensors.numpy import save_file
 
     path = tmp_path / "later.safetensors"
-    save_file({}, path, metadata={"format": "edl_jax.loss", "format_version": "4", "loss": "{}"})
-    with pytest.raises(UserError, match="has format version 4, expected 1, 2 or 3: use the release of edl-jax that"):
+    save_file({}, path, metadata={"format": "edl_jax.loss", "format_version": "5", "loss": "{}"})
+    with pytest.raises(UserError, match="has format version 5, expected 1, 2, 3 or 4: use the release of edl-jax that"):
         loss.load(path)

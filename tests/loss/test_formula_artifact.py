@@ -92,7 +92,7 @@ def test_a_formula_that_does_not_parse_is_shown_with_its_place(capsys):
     ("arguments", "message"),
     [
         (["focal", "--formula", "y"], "loss focal and --formula were given, expected one of them"),
-        (["focal", "--save", "a.safetensors"], "--save needs a --formula to store"),
+        (["--save", "a.safetensors"], "--save needs a loss"),
         (["--formula", "y*p", "--save", "a.txt"], "--save is a.txt, expected a name ending in .safetensors"),
         (["--formula", "y*p", "--parameters", "a=1"], "--parameters does not go with --formula"),
         (["--formula"], "--formula needs a value"),

@@ -67,11 +67,15 @@ def study(tmp_path_factory):
 
 
 def section(folder, factor):
-    """Return the table of a factor as label to cells of text, and its heading."""
+    """Return the tables of a factor as label to cells of text, and its heading."""
     text = (folder / "report.md").read_text(encoding="utf-8").split(f"\n## {factor} ")[1].split("\n## ")[0]
-    heading, *lines = text.splitlines()
-    rows = [[part.strip() for part in line.strip("| ").split(" | ")] for line in lines if line.startswith("| ")]
-    return heading, {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
+    heading, *tables = text.split("\n\n")
+    cells = {}
+    for table in tables:
+        names, _, *rows = [[part.strip() for part in line.strip("| ").split(" | ")] for line in table.splitlines()]
+        for row in rows:
+            cells.setdefault(row[0], {}).update(zip(names, row, strict=True))
+    return heading, cells
 
 
 # The numbers of a cell.
@@ -200,7 +204,9 @@ def test_the_report_has_a_row_for_every_level(study):
 def test_the_report_says_never(study):
     _, table = section(study[2], "noise")
     tent, gauss, base = table["tent"], table["gauss"], table["logistic"]
-    assert tent["generations to 99 %"] == tent["generations to F ≤ 1.01 F*"] == tent["seconds to that"] == "never"
+    assert (
+        tent["generations to 99 %"] == tent["generations to F ≤ 1.01 F*"] == tent["seconds to F ≤ 1.01 F*"] == "never"
+    )
     assert gauss["generations to 99 %"] == "median 8 (8 to 8)"
     assert base["generations to 99 %"] == "5 (5 to 5)"
 
@@ -259,3 +265,17 @@ def test_equal_time_follows_a_fast_cell_for_longer(tmp_path):
     measured = {row["cell"]: row["time_excess"]["value"] for row in rows}
     for i, end in ends.items():
         np.testing.assert_allclose(measured[i], np.mean(results[i].fitness_ratio[:, end - 1]) - 1.0)
+
+
+def test_the_tables_of_the_report_fit_a_page(tmp_path):
+    """Each level has its row in three of them; with medians and the widest numbers too."""
+    row = {
+        name: {"kind": "median", "value": -0.00123456, "low": -0.00123456, "high": -0.00123456}
+        for name in ablation_report._MEASURES
+    }
+    row["seconds_per_generation"] = 123.456
+    against = {"difference": -0.00123456, "low": -0.00123456, "high": -0.00123456, "p_holm": 1.234e-12, "effect": -12.3}
+    columns = ablation_report._columns("independent draws", row, against)
+    assert set(columns) == {name for names in ablation_report._TABLES for name in names}
+    for names in ablation_report._TABLES:
+        assert len("| " + " | ".join(max(name, columns[name], key=len) for name in names) + " |") <= 120

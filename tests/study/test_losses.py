@@ -75,3 +75,10 @@ def table_of_the_page():
     page = (Path(__file__).parent.parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
     start = page.index("| loss | least at p_t |")
     return page[start : page.index("\n\n", start)].splitlines()
+
+
+def test_the_list_and_the_headings_of_the_table_fit_a_page():
+    lines = losses.run().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert next(line for line in lines if line.startswith("taylor_glo ")).count("…") == 1
+    assert len("| " + " | ".join(loss.Description.COLUMNS) + " |") <= 120

@@ -220,7 +220,7 @@ def test_a_two_valued_severity():
 
 def test_solving_follows_from_the_key():
     mixture = only(log_uniform=1.0)
-    first, again, other = (optimum.solve(mixture, "error", 10, key=jax.random.key(k)).fitness for k in (0, 0, 1))
+    first, again, other = (optimum.solve(mixture, "brier", 10, key=jax.random.key(k)).fitness for k in (0, 0, 1))
     assert first == again
     assert first != other
 

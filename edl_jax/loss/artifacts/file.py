@@ -2,7 +2,8 @@
 
 Compatibility: a release reads every format version that an earlier release wrote, with the same values (the tests keep
 a file of each), and refuses a later one by name. A file has the lowest version that can say what it holds: version 1
-is a per_class network without an output transform, version 2 any network, version 3 a formula.
+is a per_class network without an output transform, version 2 any network, version 3 a formula, version 4 the name of
+a loss of the zoo with its hyper-parameters.
 """
 
 import json
@@ -13,36 +14,48 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
 from edl_jax.core.errors import UserError, command
-from edl_jax.loss.artifacts import formula, network
+from edl_jax.loss.artifacts import formula, named, network
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact
+from edl_jax.loss.artifacts.named import NamedArtifact
 
 FORMAT = "edl_jax.loss"
 _NETWORK_VERSIONS = ("1", "2")
 _FORMULA_VERSIONS = ("3",)
+_NAMED_VERSIONS = ("4",)
+# Format version -> module with `from_parts`.
+_KINDS = (
+    dict.fromkeys(_NETWORK_VERSIONS, network)
+    | dict.fromkeys(_FORMULA_VERSIONS, formula)
+    | dict.fromkeys(_NAMED_VERSIONS, named)
+)
 _HINT = f"make it again with `{command('pretrain')}`, or `{command('losses --formula')}` for a formula"
 
 
-def to_bytes(artifact: Artifact | FormulaArtifact) -> bytes:
+def to_bytes(artifact: Artifact | FormulaArtifact | NamedArtifact) -> bytes:
     """Return the artifact as the content of a safetensors file."""
     if isinstance(artifact, FormulaArtifact):
         (header, tensors), version = formula.parts(artifact), _FORMULA_VERSIONS[-1]
+    elif isinstance(artifact, NamedArtifact):
+        (header, tensors), version = named.parts(artifact), _NAMED_VERSIONS[-1]
     else:
         (header, tensors), version = network.parts(artifact), _NETWORK_VERSIONS[-1]
     metadata = {"format": FORMAT, "format_version": version, "loss": json.dumps(header)}
     return safetensors_bytes(tensors, metadata=metadata)
 
 
-def save(artifact: Artifact | FormulaArtifact, path: str | os.PathLike[str]) -> None:
+def save(artifact: Artifact | FormulaArtifact | NamedArtifact, path: str | os.PathLike[str]) -> None:
     """Write the artifact to `path`, atomically.
 
     Raises:
-      UserError: its parameters do not fit its network or expression, or are not finite.
+      UserError: its parameters do not fit its network, expression or name, or are not finite.
       OSError: the file cannot be written; an older file at `path` is left as it was.
     """
     path = Path(path)
     if isinstance(artifact, FormulaArtifact):
         formula.check(artifact, path)
+    elif isinstance(artifact, NamedArtifact):
+        named.check(artifact, path)
     else:
         network.check(artifact, path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -53,12 +66,12 @@ def save(artifact: Artifact | FormulaArtifact, path: str | os.PathLike[str]) -> 
         temporary.unlink(missing_ok=True)
 
 
-def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
+def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArtifact:
     """Return the artifact stored at `path`.
 
     Raises:
       UserError: missing, truncated or damaged file, another format version, parameters that do not fit the
-        network or expression, or are not finite.
+        network, expression or name, or are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,15 +85,14 @@ def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file but no loss artifact of edl_jax: {_HINT}")
     version = metadata.get("format_version")
-    readable = (*_NETWORK_VERSIONS, *_FORMULA_VERSIONS)
-    if version not in readable:
+    if version not in _KINDS:
+        *readable, last = _KINDS
         raise UserError(
-            f"{path} has format version {version}, expected {', '.join(readable[:-1])} or {readable[-1]}: "
+            f"{path} has format version {version}, expected {', '.join(readable)} or {last}: "
             "use the release of edl-jax that wrote it, or " + _HINT
         )
-    file_of = formula if version in _FORMULA_VERSIONS else network
     try:
-        return file_of.from_parts(json.loads(metadata["loss"]), tensors, path)
+        return _KINDS[version].from_parts(json.loads(metadata["loss"]), tensors, path)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} has damaged metadata ({reason}): {_HINT}") from error

@@ -209,7 +209,7 @@ def _sympy() -> Any:
     try:
         import sympy
     except ImportError as error:
-        raise UserError("this needs sympy, which is not installed: pip install sympy") from error
+        raise UserError("this needs sympy, which is not installed: pip install 'edl-jax[train]'") from error
     return sympy
 
 

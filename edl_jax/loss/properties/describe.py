@@ -11,8 +11,10 @@ from edl_jax.core.errors import UserError
 from edl_jax.loss import expression, registry
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
+from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.properties.compute import GAPS, Properties, properties
+from edl_jax.loss.zoo.bind import hyper_parameters_of
 from edl_jax.loss.zoo.catalogue import ZOO
 
 
@@ -39,8 +41,8 @@ class Description:
         "least at p_t",
         "monotone",
         "bounded",
-        "gradient, p_t → 0",
-        "gradient, p_t → 1",
+        "gradient, p_t→0",
+        "gradient, p_t→1",
         "symmetric",
         "calibrated",
         "proper",
@@ -80,7 +82,9 @@ class Description:
         )
 
 
-def describe(loss: str | os.PathLike[str] | Loss | Artifact | FormulaArtifact, **hyper_parameters: Any) -> Description:
+def describe(
+    loss: str | os.PathLike[str] | Loss | Artifact | FormulaArtifact | NamedArtifact, **hyper_parameters: Any
+) -> Description:
     """Describe a loss; the properties are computed from it, in a few seconds.
 
     Args:
@@ -96,12 +100,14 @@ def describe(loss: str | os.PathLike[str] | Loss | Artifact | FormulaArtifact, *
         if name not in ZOO:
             return _of_artifact(name, registry.load_artifact(name), function)
         formula, source = summary(name)
-        parameters = registry.hyper_parameters_of(name) | hyper_parameters
+        parameters = hyper_parameters_of(name) | hyper_parameters
         return Description(name, formula, parameters, source, properties(function))
     if hyper_parameters:
         raise UserError(f"a function or artifact cannot be given {', '.join(hyper_parameters)} here: bind it first")
     if isinstance(loss, FormulaArtifact):
         return _of_artifact("formula", loss, loss.loss())
+    if isinstance(loss, NamedArtifact):
+        return _of_artifact("artifact", loss, loss.loss())
     if isinstance(loss, Artifact):
         return _of_artifact("artifact", loss, learned_loss(loss))
     line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
@@ -118,17 +124,22 @@ def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
     return (ZOO[name].formula, ZOO[name].source) if name in ZOO else _facts(registry.load_artifact(name))
 
 
-def _of_artifact(name: str, artifact: Artifact | FormulaArtifact, function: Loss) -> Description:
+def _of_artifact(name: str, artifact: Artifact | FormulaArtifact | NamedArtifact, function: Loss) -> Description:
     only = artifact.num_classes if isinstance(artifact, Artifact) else None
     sizes = (2, 3, 10) if only is None else (only,)
     formula, source = _facts(artifact)
-    return Description(name, formula, {}, source, properties(function, sizes))
+    parameters: dict[str, Any] = {}
+    if isinstance(artifact, NamedArtifact):
+        parameters = hyper_parameters_of(artifact.name) | dict(artifact.parameters)
+    return Description(name, formula, parameters, source, properties(function, sizes))
 
 
-def _facts(artifact: Artifact | FormulaArtifact) -> tuple[str, str]:
+def _facts(artifact: Artifact | FormulaArtifact | NamedArtifact) -> tuple[str, str]:
     """Return (formula, source)."""
     if isinstance(artifact, FormulaArtifact):
         return _expression_formula(artifact), "a formula"
+    if isinstance(artifact, NamedArtifact):
+        return f"{ZOO[artifact.name].formula} ({artifact.name})", ZOO[artifact.name].source
     return _network_formula(artifact), _origin(artifact)
 
 

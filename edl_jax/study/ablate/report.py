@@ -31,8 +31,21 @@ _MEASURES = {
     "final_spread": "population spread at equal evaluations",
 }
 
+# Headings of the tables of a factor.
+_TABLES = (
+    ("level", "10³ (F/F* − 1), fresh pairs", "difference", "p (Holm)", "d"),
+    ("level", "generations to 99 %", "generations to F ≤ 1.01 F*", "spread"),
+    ("level", "10³ (F/F* − 1), equal time", "seconds to F ≤ 1.01 F*", "ms a generation"),
+)
 
-def write(folder: Path, cells: Sequence[Cell], results: Mapping[int, Result], base: PretrainConfig) -> dict[str, Any]:
+
+def write(
+    folder: Path,
+    cells: Sequence[Cell],
+    results: Mapping[int, Result],
+    base: PretrainConfig,
+    figure_format: str = "png",
+) -> dict[str, Any]:
     """Write report.md and the figures of a finished study and return the content of result.json."""
     budget = results[0].seconds * base.generations
     measured = {i: measures(result, budget) for i, result in results.items()}
@@ -44,7 +57,7 @@ def write(folder: Path, cells: Sequence[Cell], results: Mapping[int, Result], ba
         reference = next((label for label, i in members.items() if i == 0), next(iter(members)))
         defaults[factor] = reference
         table[factor] = _factor(members, reference, results, measured)
-    _figures(folder / "figures", cells, results, measured, table, defaults, budget)
+    _figures(folder / "figures", cells, results, measured, table, defaults, budget, figure_format)
     write_atomic(folder / "report.md", _markdown(table, defaults, base, results, budget).encode())
     return {
         "report": str(folder / "report.md"),
@@ -150,6 +163,7 @@ def _figures(
     table: Mapping[str, Mapping[str, Any]],
     defaults: Mapping[str, str],
     budget: float,
+    figure_format: str,
 ) -> None:
     """Draw a folder of figures: by factor curves over evaluations and time, spread, differences; sensitivity."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,16 +174,18 @@ def _figures(
         excess = {k: np.maximum(r.fitness_ratio[:, : r.evaluations_end] - 1.0, _FLOOR) for k, r in used.items()}
         evaluations = {k: size[k] * np.arange(1, excess[k].shape[1] + 1) for k in used}
         common = {"ylabel": "F/F* − 1, best so far, held-out pairs", "default": defaults[factor], "log_y": True}
-        curves.convergence(folder / f"{factor}_evaluations.png", excess, x=evaluations, xlabel="evaluations", **common)
+        curves.convergence(
+            folder / f"{factor}_evaluations.{figure_format}", excess, x=evaluations, xlabel="evaluations", **common
+        )
         within = {k: r.fitness_ratio[:, : max(generations_within(budget, r.seconds), 2)] for k, r in used.items()}
         seconds = {k: used[k].seconds * np.arange(1, within[k].shape[1] + 1) for k in used}
         excess = {k: np.maximum(values - 1.0, _FLOOR) for k, values in within.items()}
         curves.convergence(
-            folder / f"{factor}_time.png", excess, x=seconds, xlabel="seconds, compilation apart", **common
+            folder / f"{factor}_time.{figure_format}", excess, x=seconds, xlabel="seconds, compilation apart", **common
         )
         spreads = {k: r.population_spread[:, : r.evaluations_end] for k, r in used.items()}
         curves.convergence(
-            folder / f"{factor}_spread.png",
+            folder / f"{factor}_spread.{figure_format}",
             spreads,
             x=evaluations,
             xlabel="evaluations",
@@ -179,14 +195,16 @@ def _figures(
         )
         name = f"{PRIMARY}_against_{defaults[factor]}"
         lines = [
-            (k, row[name]["difference"], row[name]["low"], row[name]["high"]) for k, row in rows.items() if name in row
+            (k, *(1e3 * row[name][bound] for bound in ("difference", "low", "high")))
+            for k, row in rows.items()
+            if name in row
         ]
         if lines:
             curves.differences(
-                folder / f"{factor}_differences.png",
+                folder / f"{factor}_differences.{figure_format}",
                 lines,
-                xlabel=f"F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
-                linear_within=1e-3,
+                xlabel=f"10³ F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
+                linear_within=1.0,
             )
     panels = {
         factor: (
@@ -197,7 +215,7 @@ def _figures(
     }
     default = {factor: _levels(rows)[[*rows].index(defaults[factor])] for factor, rows in table.items()}
     sensitivity.sensitivity(
-        folder / "sensitivity.png", panels, ylabel="F/F* − 1 on fresh pairs", default=default, log_y=True
+        folder / f"sensitivity.{figure_format}", panels, ylabel="F/F* − 1 on fresh pairs", default=default, log_y=True
     )
 
 
@@ -225,32 +243,40 @@ def _markdown(
         f"{base.es.population_size} members, {1e3 * results[0].seconds:.2f} ms a generation, {budget:.2f} s a run.",
         f"Primary measure, named beforehand: {_MEASURES[PRIMARY]}, with a 95 % interval; p by paired (positive "
         "correlation over seeds) or Welch's t, Holm-corrected within the factor. Marks never reached count as "
-        "infinite: medians. Generations to a mark are counted within equal evaluations, seconds in all that was run.",
+        "infinite: medians. Generations to a mark and the spread are of equal evaluations, seconds of all that was "
+        "run.",
     ]
     for factor, rows in table.items():
         reference = defaults[factor]
-        lines += [
-            "",
-            f"## {factor} (against {reference})",
-            "",
-            "| level | 10³ (F/F* − 1), fresh pairs | difference | p (Holm) | d | equal time | generations to 99 % "
-            "| generations to F ≤ 1.01 F* | seconds to that | ms a generation | spread |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        for label, row in rows.items():
-            against = row.get(f"{PRIMARY}_against_{reference}")
-            difference = effect = p = "–"
-            if against is not None:
-                difference = _range(against["difference"], against["low"], against["high"], 1e3)
-                p = "–" if against["p_holm"] is None else f"{against['p_holm']:.3g}"
-                effect = "–" if against["effect"] is None else f"{against['effect']:.2f}"
-            lines.append(
-                f"| {label} | {_cell(row['test_excess'], 1e3)} | {difference} | {p} | {effect} "
-                f"| {_cell(row['time_excess'], 1e3)} | {_cell(row['generations_to_accuracy'])} "
-                f"| {_cell(row['generations_to_ratio'])} | {_cell(row['seconds_to_ratio'])} "
-                f"| {1e3 * row['seconds_per_generation']:.2f} | {row['final_spread']['value']:.3g} |"
-            )
+        lines += ["", f"## {factor} (against {reference})"]
+        # Three narrow tables: in one, a row would be 190 characters wide.
+        columns = [_columns(label, row, row.get(f"{PRIMARY}_against_{reference}")) for label, row in rows.items()]
+        for names in _TABLES:
+            lines += ["", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+            lines += [f"| {' | '.join(cells[name] for name in names)} |" for cells in columns]
     return "\n".join(lines) + "\n"
+
+
+def _columns(label: str, row: Mapping[str, Any], against: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what the tables say of a level, heading -> cell."""
+    difference = effect = p = "–"
+    if against is not None:
+        difference = _range(against["difference"], against["low"], against["high"], 1e3)
+        p = "–" if against["p_holm"] is None else f"{against['p_holm']:.3g}"
+        effect = "–" if against["effect"] is None else f"{against['effect']:.2f}"
+    return {
+        "level": label,
+        "10³ (F/F* − 1), fresh pairs": _cell(row["test_excess"], 1e3),
+        "difference": difference,
+        "p (Holm)": p,
+        "d": effect,
+        "10³ (F/F* − 1), equal time": _cell(row["time_excess"], 1e3),
+        "generations to 99 %": _cell(row["generations_to_accuracy"]),
+        "generations to F ≤ 1.01 F*": _cell(row["generations_to_ratio"]),
+        "seconds to F ≤ 1.01 F*": _cell(row["seconds_to_ratio"]),
+        "ms a generation": f"{1e3 * row['seconds_per_generation']:.2f}",
+        "spread": f"{row['final_spread']['value']:.3g}",
+    }
 
 
 def _cell(estimate: Mapping[str, Any], unit: float = 1.0) -> str:

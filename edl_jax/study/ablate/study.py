@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from edl_jax.core.errors import require, unknown
 from edl_jax.core.runs import Run
+from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.ablate import report
 from edl_jax.study.ablate.factors import FACTORS, Cell, cells, generations
@@ -50,6 +51,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     retime: bool = False,
+    figure_format: str = "png",
 ) -> dict[str, Any]:
     """Run the cells that are left, then test and draw.
 
@@ -60,6 +62,7 @@ def run(
       overwrite: replace the study in `out`.
       retime: at the end measure every cell's time a generation again, between runs of the base: for a study whose cells
         shared the machine with other work.
+      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of result.json: every cell's numbers and the comparisons with the base.
@@ -67,6 +70,7 @@ def run(
     Raises:
       UserError: a level that the base does not allow, or a directory that may not be written.
     """
+    check_format(figure_format)
     todo = cells(config.base, config.factors)
     base = todo[0].config
     directory = Run.open("ablate", config, out=out, resume=resume, overwrite=overwrite)
@@ -88,7 +92,7 @@ def run(
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
                 save(cell_file(directory.path, i), todo[i].config, results[i])
-        result = report.write(directory.path, todo, results, base)
+        result = report.write(directory.path, todo, results, base, figure_format)
         directory.finish(result)
         return result
     finally:

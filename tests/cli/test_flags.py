@@ -1,0 +1,63 @@
+"""What the flags of several commands share."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from edl_jax.cli import ablate, downstream, evaluate, main as cli, pretrain
+from edl_jax.core.errors import UserError
+from edl_jax.downstream import evaluate as evaluation, run as train, run_seeds
+from edl_jax.plot import classifier
+from edl_jax.plot.style import FORMATS
+from edl_jax.pretrain import run as evolve
+from edl_jax.study.ablate import run as study
+
+HEADS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_figures_of_a_classifier_in_each_format(name, tmp_path):
+    bins = (np.array([1.0, 3.0]), np.array([0.0, 3.0]), np.array([0.4, 2.7]))
+    rows = [{"epoch": 1, "train_accuracy": 0.5, "test_accuracy": 0.4, "train_loss": 1.0, "test_nll": 2.0}]
+    for folder in ("a", "b"):
+        classifier.draw(
+            tmp_path / folder,
+            rows,
+            bins=bins,
+            confusion=np.eye(2),
+            loss="mae",
+            names=["x", "y"],
+            title="t",
+            figure_format=name,
+        )
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == [f"{stem}.{name}" for stem in ("confusion", "curves", "reliability")]
+    for file in files:
+        content = (tmp_path / "a" / file).read_bytes()
+        assert content.startswith(HEADS[name])
+        assert content == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("command", [pretrain, ablate, downstream, evaluate])
+def test_commands_that_draw_have_the_flag(command):
+    assert "figure_format" in command.Flags.__dataclass_fields__
+
+
+@pytest.mark.parametrize("function", [evolve, study, train, run_seeds, evaluation.run])
+def test_an_unknown_format_is_refused_before_anything_else(function):
+    first = [None] * sum(p.default is p.empty for p in inspect.signature(function).parameters.values())
+    with pytest.raises(UserError, match=r"unknown figure_format 'gif': .*choose from pdf, png, svg"):
+        function(*first, figure_format="gif")
+
+
+def test_an_unknown_format_on_the_command_line(capsys):
+    assert cli.main(["evaluate", "run", "--figure-format", "pgn"]) == 2
+    assert "'pgn': did you mean png? choose from pdf, png, svg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_loss_is_drawn_as_the_suffix_says(name, tmp_path):
+    file = tmp_path / f"mae.{name}"
+    assert cli.main(["losses", "mae", "--plot", str(file)]) == 0
+    assert file.read_bytes().startswith(HEADS[name])
