@@ -1,4 +1,4 @@
-"""How programs with convolutions are compiled on a CPU.
+"""How programs are compiled: those with convolutions on a CPU, and those that run once.
 
 jaxlib 0.10 gives the gradients of a convolution's filter to the library YNNPACK, as convolutions whose windows are as
 large as the image: several times slower than XLA's own kernel, Eigen's. So convolutions are taken from that library;
@@ -17,6 +17,11 @@ _KEPT = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """Compile a lowered program with `options()`."""
     return lowered.compile(compiler_options=options())
+
+
+def quick_options() -> dict[str, str | bool | int]:
+    """Return XLA's options for a program that runs once: on a CPU code is not optimised, which takes half the time."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
 @functools.cache

@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Sequence
 
 from edl_jax import __version__
+from edl_jax.backend import cache
+from edl_jax.core import status
 from edl_jax.core.errors import UserError, command, unknown
 
 # name -> (module, what it does)
@@ -37,11 +39,11 @@ _FULL = os.strerror(errno.ENOSPC)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 interrupted, 2 bad input, 3 diverged training."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in args
-    args = [arg for arg in args if arg != "--debug"]
+    debug, cached = "--debug" in args, "--no-compilation-cache" not in args
+    args = [arg for arg in args if arg not in ("--debug", "--no-compilation-cache")]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return _dispatch(args)
+        return _dispatch(args, cached)
     except UserError as error:
         code = _fail(str(error), error.exit_code, debug)
         if error.detail:
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(message, 2, debug)
 
 
-def _dispatch(args: list[str]) -> int:
+def _dispatch(args: list[str], cached: bool) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage(), end="")
         return 0 if args else 2
@@ -69,7 +71,10 @@ def _dispatch(args: list[str]) -> int:
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    status.say(f"{name}: starting")
     try:
+        if cached and not {"-h", "--help"} & set(rest):
+            cache.enable()
         module = importlib.import_module(f"edl_jax.cli.{COMMANDS[name][0]}")
         try:
             module.main(rest)
@@ -93,7 +98,10 @@ def _usage() -> str:
     return (
         f"usage: {command('<command>')} [flags]        {command('<command>')} --help lists the flags\n\n"
         f"commands:\n{shown}\n\n"
-        "flags of every command: --debug shows tracebacks, --version prints the version\n"
+        "flags of every command:\n"
+        "  --debug                 show tracebacks\n"
+        "  --no-compilation-cache  keep no compiled programs in the user's cache directory\n"
+        "  --version               print the version\n"
     )
 
 

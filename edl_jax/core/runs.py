@@ -57,12 +57,41 @@ class Run:
         resume: bool = False,
         overwrite: bool = False,
     ) -> "Run":
-        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it.
+        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `check`.
 
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
             to resume, its config differs, or no directory can be made there.
         """
+        path, occupied = cls._destination(command, config, out, resume, overwrite)
+        record = {"command": command, "config": to_dict(config)}
+        try:
+            if occupied and overwrite:
+                _clear(path)
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        write_json(path / "config.json", record)
+        run = cls(path=path, resumed=resume, _environment=environment.describe(path))
+        run._write_environment()
+        return run
+
+    @classmethod
+    def check(
+        cls, command: str, config: Any, *, out: str | Path | None, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        """Raise what `open` would raise for these arguments, and write nothing: before work that takes a while.
+
+        Raises:
+          UserError: as `open`, but for a directory that cannot be made.
+        """
+        cls._destination(command, config, out, resume, overwrite)
+
+    @staticmethod
+    def _destination(
+        command: str, config: Any, out: str | Path | None, resume: bool, overwrite: bool
+    ) -> tuple[Path, bool]:
+        """Return (path, whether something is there) of a run directory that may be written."""
         if resume and overwrite:
             raise UserError("--resume and --overwrite contradict each other: give one of them")
         if resume and out is None:
@@ -70,7 +99,6 @@ class Run:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = Path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
         path = path.expanduser().absolute()
-        record = {"command": command, "config": to_dict(config)}
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path} is a file, expected a run directory: give another --out")
@@ -78,20 +106,16 @@ class Run:
             if resume:
                 if not path.is_dir():
                     raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
-                _check_same(path, record)
+                _check_same(path, {"command": command, "config": to_dict(config)})
             elif occupied and overwrite:
-                _clear(path)
+                _require_run(path)
             elif occupied:
                 raise UserError(
                     f"{path} exists: give --resume to continue it, --overwrite to replace it, or another --out"
                 )
-            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot make run directory {path}: {error.strerror}; give another --out") from error
-        write_json(path / "config.json", record)
-        run = cls(path=path, resumed=resume, _environment=environment.describe(path))
-        run._write_environment()
-        return run
+            raise _unusable(path, error) from error
+        return path, occupied
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -256,8 +280,22 @@ def _content(path: Path) -> list[Path]:
     return [child for child in path.iterdir() if not (child.name.startswith(".") and child.suffix == ".tmp")]
 
 
+def _unusable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot make run directory {path}: {error.strerror}; give another --out")
+
+
 def _clear(path: Path) -> None:
     """Empty a run directory: config.json goes last, so that this can be interrupted and repeated."""
+    config = path / "config.json"
+    for child in sorted(path.iterdir(), key=lambda child: child == config):
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def _require_run(path: Path) -> None:
+    """Raise unless the directory is that of a run."""
     config = path / "config.json"
     foreign = not config.is_file()
     with contextlib.suppress(OSError, ValueError):  # a damaged one may be replaced
@@ -265,11 +303,6 @@ def _clear(path: Path) -> None:
         foreign = not (isinstance(stored, dict) and "command" in stored)
     if foreign:
         raise UserError(f"{path} is no run directory (it has no config.json of a run): refusing to overwrite it")
-    for child in sorted(path.iterdir(), key=lambda child: child == config):
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
 
 
 def _check_same(path: Path, record: Mapping[str, Any]) -> None:

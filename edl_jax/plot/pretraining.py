@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
 from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, dress, new_figure, write
 from edl_jax.synthetic import MixtureConfig, draw_predictions
 from edl_jax.synthetic.design import DesignReport
+from edl_jax.synthetic.shape import evaluate
 
 # Of a loss that takes any number of classes.
 _CLASSES = 10
-# As many as calibration draws, which has compiled this size already.
 _HISTOGRAM_SAMPLE = (1 << 18) // 10
 
 
@@ -76,15 +75,14 @@ def loss_shape(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | Non
     """Draw the loss against p_t beside cross-entropy and the optimum, the wrong classes equal."""
     p = np.concatenate([np.geomspace(1e-5, 0.02, 120), np.linspace(0.02, 1.0 - 1e-5, 300)])
     log_p = _spread(p, artifact.num_classes or _CLASSES)
-    labels = jnp.zeros(len(p), jnp.int32)
-    learned = loss.learned_loss(artifact)(log_p, labels)
-    reference = -log_p[:, 0]
+    labels = np.zeros(len(p), np.int32)
+    learned, reference = evaluate(artifact, log_p, labels)[0], -log_p[:, 0]
     with _axes(path, columns=2) as (left, right):
         for axis in (left, right):
             axis.plot(p, reference, color=ORANGE, ls="--", label="cross-entropy")
             axis.plot(p, learned, color=BLUE, label="learned")
             if optimum is not None:
-                known = loss.learned_loss(optimum)(log_p, labels)
+                known = evaluate(optimum, log_p, labels)[0]
                 axis.plot(p, known, color=GREEN, ls=":", lw=1.2, label="optimum")
             axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss")
             axis.legend()
@@ -96,18 +94,17 @@ def gradient_profile(path: Path, artifact: loss.Artifact, optimum: loss.Artifact
     """Draw the slope with respect to the true class's logit beside cross-entropy's and the optimum's."""
     gap = np.linspace(-15.0, 12.0, 400)
     classes = artifact.num_classes or _CLASSES
-    logits = jnp.asarray(np.column_stack([gap, *[np.zeros_like(gap)] * (classes - 1)]).astype(np.float32))
-    labels = jnp.zeros(len(gap), jnp.int32)
-
-    def slope(function: loss.Loss) -> np.ndarray:
-        return np.asarray(jax.jit(jax.grad(lambda z: jnp.sum(function(z, labels))))(logits))[:, 0]
+    log_p = np.column_stack([gap, *[np.zeros_like(gap)] * (classes - 1)])
+    log_p -= np.log(np.sum(np.exp(log_p), axis=1, keepdims=True))
+    labels = np.zeros(len(gap), np.int32)
 
     with _axes(path) as (axis,):
         axis.axhline(0.0, color=GREY, lw=0.8)
-        axis.plot(gap, -slope(loss.cross_entropy), color=ORANGE, ls="--", label="cross-entropy")
-        axis.plot(gap, -slope(loss.learned_loss(artifact)), color=BLUE, label="learned")
+        axis.plot(gap, 1.0 - np.exp(log_p[:, 0]), color=ORANGE, ls="--", label="cross-entropy")
+        axis.plot(gap, -evaluate(artifact, log_p, labels)[1][:, 0], color=BLUE, label="learned")
         if optimum is not None:
-            axis.plot(gap, -slope(loss.learned_loss(optimum)), color=GREEN, ls=":", lw=1.2, label="optimum")
+            pull = -evaluate(optimum, log_p, labels)[1][:, 0]
+            axis.plot(gap, pull, color=GREEN, ls=":", lw=1.2, label="optimum")
         axis.set(
             xlabel=f"logit of the true class minus the (equal) others, {classes} classes",
             ylabel="pull on the true class's logit",
@@ -118,7 +115,7 @@ def gradient_profile(path: Path, artifact: loss.Artifact, optimum: loss.Artifact
 
 def mixture_histogram(path: Path, mixture: MixtureConfig) -> None:
     """Draw the sampled distribution of p_t, linear and logarithmic, for 10 classes."""
-    labels, log_p = (np.asarray(x) for x in draw_predictions(jax.random.key(0), mixture, _CLASSES, _HISTOGRAM_SAMPLE))
+    labels, log_p = draw_predictions(jax.random.key(0), mixture, _CLASSES, _HISTOGRAM_SAMPLE)
     log_p_t = log_p[np.arange(len(labels)), labels]
     with _axes(path, columns=2) as (left, right):
         left.hist(np.exp(log_p_t), bins=50, range=(0.0, 1.0), density=True, color=BLUE)
@@ -146,10 +143,10 @@ def _standard(values: Any) -> np.ndarray:
     return (values - values.mean()) / values.std()
 
 
-def _spread(p: np.ndarray, classes: int) -> jax.Array:
+def _spread(p: np.ndarray, classes: int) -> np.ndarray:
     """Return log-probabilities `[N, classes]` with p_t = p for class 0 and the rest shared equally."""
     rest = np.log1p(-p) - np.log(classes - 1)
-    return jnp.asarray(np.column_stack([np.log(p), *[rest] * (classes - 1)]).astype(np.float32))
+    return np.column_stack([np.log(p), *[rest] * (classes - 1)])
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edl_jax.backend import roofline
+from edl_jax.core import status
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 from edl_jax.pretrain.config import PretrainConfig
@@ -45,11 +47,18 @@ def run(
       UserError: a setting that cannot be used, runs that do not fit in memory, or a run directory that may not be
         written.
     """
-    evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
+    Run.check("pretrain", config, out=out, resume=resume, overwrite=overwrite)
+    status.say("compiling")
     start = time.perf_counter()
-    evolve = compile_chunk(evolution, config.runs, config.es.population_size)
+    evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
+    # Threads: compilation holds no lock of Python, and what runs meanwhile needs none of these programs.
+    with ThreadPoolExecutor(2) as pool:
+        compiling = pool.submit(compile_chunk, evolution, config.runs, config.es.population_size)
+        others = pool.submit(evolution.compile_others, config.runs)
+        optimum = solve_optimum(config)
+        evolve = compiling.result()
+        others.result()
     compiled_after = time.perf_counter() - start
-    optimum = solve_optimum(config)
     directory = Run.open("pretrain", config, out=out, resume=resume, overwrite=overwrite)
     try:
         start = time.perf_counter()
@@ -81,7 +90,8 @@ def _evolve(
     chunk = min(config.chunk, config.generations)
     # F* on each run's own held-out pairs, so that F / F* is not blurred by which pairs were drawn.
     best_possible = [
-        optimum.fitness_on(*grouped_pairs(severities, config.reuse)) for severities in inputs.held_out.severity
+        optimum.fitness_on(*grouped_pairs(severities, config.reuse))
+        for severities in np.asarray(inputs.held_out.severity)
     ]
     stored = directory.restore(search)
     done = 0

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from edl_jax import strategies
+from edl_jax.backend import compiler
 from edl_jax.backend.memory import require_fit
 from edl_jax.loss.networks.kinds import init as init_network
 from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
@@ -55,6 +56,7 @@ class Evolution(NamedTuple):
       evolve: (Search, Inputs, count) -> (Search, metrics): `count` generations, at most `chunk`; each metric is
         `[R, chunk]`, of which the first `count` hold. The given Search is donated; any count is the same program.
       compile: R -> `evolve` compiled for R runs, once.
+      compile_others: R -> None, compiles `init` for R runs and `assess`, so that a thread can do that meanwhile.
       assess: (key, `[num_dims]`) -> (report and fitness of one solution on a fresh batch of `TEST_PAIRS` pairs, the
         severities `[L, V]` of that batch).
       unravel: `[num_dims]` -> parameters of the loss network.
@@ -64,6 +66,7 @@ class Evolution(NamedTuple):
     init: Callable[[jax.Array], tuple[Search, Inputs]]
     evolve: Callable[[Search, Inputs, jax.Array], tuple[Search, dict[str, jax.Array]]]
     compile: Callable[[int], "CompiledChunk"]
+    compile_others: Callable[[int], None]
     assess: Callable[[jax.Array, jax.Array], tuple[dict[str, jax.Array], jax.Array]]
     unravel: Callable[[jax.Array], Any]
     num_dims: int
@@ -106,11 +109,20 @@ def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
         solutions, search_keys, inputs = _start(keys, objective, config.held_out_pairs)
         return programs.init(search_keys, solutions, params), inputs
 
+    def compile_others(runs: int) -> None:
+        # A later call with these shapes finds the program.
+        keys = _key_shapes(runs)
+        _start.lower(keys, objective, config.held_out_pairs).compile()
+        solutions, search_keys, _ = jax.eval_shape(lambda k: _start(k, objective, config.held_out_pairs), keys)
+        programs.init.lower(search_keys, solutions, params).compile()  # type: ignore[attr-defined]
+        _compile_assess(objective)
+
     return Evolution(
         init=init,
         evolve=lambda search, inputs, count: programs.evolve(search, inputs, count, params),
         compile=lambda runs: CompiledChunk(programs.compile(runs, config.held_out_pairs), params),
-        assess=lambda key, solution: _assess(key, solution, objective),
+        compile_others=compile_others,
+        assess=lambda key, solution: _compile_assess(objective)(key, solution),
         unravel=unravel,
         num_dims=flat.size,
     )
@@ -130,6 +142,7 @@ def compile_chunk(evolution: Evolution, runs: int, population_size: int) -> Comp
 def clear_programs() -> None:
     """Forget the programs that evolutions share, as `jax.clear_caches` does: to measure a first compilation."""
     _programs.cache_clear()
+    _compile_assess.cache_clear()
 
 
 class _Programs(NamedTuple):
@@ -206,13 +219,17 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
 
     @functools.cache
     def compile_runs(runs: int, held_out_pairs: int) -> jax.stages.Compiled:
-        keys = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(runs, jnp.int32)))
+        keys = _key_shapes(runs)
         solutions, search_keys, inputs = jax.eval_shape(lambda k: _start(k, objective, held_out_pairs), keys)
         search = jax.eval_shape(init, search_keys, solutions, some_params)
         count = jax.ShapeDtypeStruct((), jnp.int32)
         return evolve.lower(search, inputs, count, some_params).compile()
 
     return _Programs(init, evolve, compile_runs)
+
+
+def _key_shapes(runs: int) -> Any:
+    return jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.zeros(runs, jnp.int32)))
 
 
 def _strong(state: Any) -> Any:
@@ -239,9 +256,16 @@ def _start(keys: jax.Array, objective: ObjectiveConfig, held_out_pairs: int) -> 
     return jax.lax.map(one, keys)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _assess(key: jax.Array, solution: jax.Array, objective: ObjectiveConfig) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Return (report and fitness of one solution on fresh pairs, their severities `[L, V]`)."""
-    batch, params = draw(key, objective, TEST_PAIRS), _template(objective)[1](solution)
-    scores, values = fitness(objective, jax.tree.map(lambda x: x[None], params), batch)
-    return {"fitness": scores[0], **report(objective, params, values[0], batch)}, batch.severity
+@functools.lru_cache(maxsize=64)
+def _compile_assess(objective: ObjectiveConfig) -> jax.stages.Compiled:
+    """Compile `Evolution.assess`, quickly rather than well: it runs once for each run."""
+
+    def assess(key: jax.Array, solution: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        batch, params = draw(key, objective, TEST_PAIRS), unravel(solution)
+        scores, values = fitness(objective, jax.tree.map(lambda x: x[None], params), batch)
+        return {"fitness": scores[0], **report(objective, params, values[0], batch)}, batch.severity
+
+    flat, unravel = _template(objective)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    lowered = jax.jit(assess).lower(key, jax.ShapeDtypeStruct(flat.shape, flat.dtype))
+    return lowered.compile(compiler_options=compiler.quick_options())

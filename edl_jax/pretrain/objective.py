@@ -46,7 +46,8 @@ def draw(key: jax.Array, objective: ObjectiveConfig, num_pairs: int) -> Batch:
     per_label = max(-(-count // groups), objective.reuse + 1)
     label_key, sample_key = jax.random.split(key)
     chosen = jax.random.permutation(label_key, objective.num_classes)[:groups]
-    labels = jnp.repeat(chosen.astype(jnp.int32), per_label, total_repeat_length=groups * per_label)
+    # Not jnp.repeat, whose prefix sums XLA folds into constants at the price of a second of compilation.
+    labels = jnp.broadcast_to(chosen.astype(jnp.int32)[:, None], (groups, per_label)).reshape(-1)
     log_p = sample(sample_key, objective.mixture, objective.num_classes, labels)
     severity = severities.get(objective.severity)(log_p, labels).reshape(groups, per_label)
     matrix = interpolation_matrix(log_p, labels, objective.grid_log_p_min) if objective.is_tabulated else None

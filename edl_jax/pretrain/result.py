@@ -83,8 +83,10 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             f"   {len(result['runs'])} runs: {result['mean'][name]:.4f} ± {result['std'][name]:.4f}" if several else ""
         )
         lines.append(f"{title:<27}{result[name]:.4f}{spread}")
-    lines += [f"{f'R^2 with {name}':<27}{value:.4f}" for name, value in result["r_squared"].items()]
-    return lines
+    shown: dict[float, str] = {}
+    for name, value in result["r_squared"].items():
+        shown.setdefault(value, name)  # severity may be one of the known losses
+    return lines + [f"{f'R^2 with {name}':<27}{value:.4f}" for value, name in shown.items()]
 
 
 def _one(
@@ -96,7 +98,7 @@ def _one(
     num_classes = config.num_classes if config.network.kind == "joint" else None
     test, severities = evolution.assess(jax.random.fold_in(key, _TEST_KEY), solution)
     measured = {name: float(value) for name, value in test.items()}
-    best_possible = optimum.fitness_on(*grouped_pairs(severities, config.reuse))
+    best_possible = optimum.fitness_on(*grouped_pairs(np.asarray(severities), config.reuse))
     calibration = calibrate(
         jax.random.fold_in(key, _CALIBRATION_KEY), config.network, params, config.mixture, num_classes
     )
@@ -110,7 +112,7 @@ def _one(
         "r_squared": shape_report(
             shape_key, artifact, config.mixture, severity.get(config.severity), config.num_classes, optimum
         ),
-        "tail_slope": calibration.tail_slope * float(calibration.at(jnp.float32(config.num_classes))[0]),
+        "tail_slope": calibration.tail_slope * float(calibration.at(np.float32(config.num_classes))[0]),
         "num_parameters": evolution.num_dims,
     }
     metadata = {"config": to_dict(config), "seed": seed, "metrics": metrics, "versions": environment.versions()}

@@ -85,6 +85,15 @@ class Params(BaseParams):
     weights: jax.Array
 
 
+# One program: each of its operations would be one, called eagerly.
+@partial(jax.jit, static_argnums=0)
+def _recombination_weights(num_mutants: int, num_elites: int) -> jax.Array:
+    """Return the weights `[num_mutants]` by rank, best first, summing to 1; those beyond the elites are 0."""
+    rank = jnp.arange(1, num_mutants + 1, dtype=jnp.float32)
+    weights = jnp.maximum(jnp.log(num_elites + 0.5) - jnp.log(rank), 0.0)
+    return weights / jnp.sum(weights)
+
+
 class ChaoticES(DistributionBasedAlgorithm):
     """Evolution strategy whose mutations follow chaotic orbits.
 
@@ -167,8 +176,6 @@ class ChaoticES(DistributionBasedAlgorithm):
 
     @property
     def _default_params(self) -> Params:  # type: ignore[override]
-        rank = jnp.arange(1, self.num_mutants + 1, dtype=jnp.float32)
-        weights = jnp.maximum(jnp.log(self.num_elites + 0.5) - jnp.log(rank), 0.0)
         return Params(
             std_init=jnp.float32(1.0),
             std_decay=jnp.float32(0.999),
@@ -178,7 +185,7 @@ class ChaoticES(DistributionBasedAlgorithm):
             alpha_horizon=jnp.float32(500.0),
             alpha_rate=jnp.float32(0.05),
             mean_lr=jnp.float32(1.0),
-            weights=weights / jnp.sum(weights),
+            weights=_recombination_weights(self.num_mutants, self.num_elites),
         )
 
     def _init(self, key: jax.Array, params: Params) -> State:

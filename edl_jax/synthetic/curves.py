@@ -27,6 +27,7 @@ class Curves(NamedTuple):
       true_slope: `[K]` its slope.
       wrong: `[K]` g0.
       wrong_slope: `[K]` its slope.
+      tail_slope: slope of g1's tail.
     """
 
     log_p: np.ndarray
@@ -34,39 +35,46 @@ class Curves(NamedTuple):
     true_slope: np.ndarray
     wrong: np.ndarray
     wrong_slope: np.ndarray
+    tail_slope: float
 
     def losses(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the losses `[N]` of predictions `[N, C]` with integer labels `[N]`."""
         rows = np.arange(len(labels))
+        true = np.interp(log_p[rows, labels], self.log_p, self.true)
+        if not self.wrong.any():
+            return true
         wrong = np.interp(log_p, self.log_p, self.wrong)
         wrong[rows, labels] = 0.0
-        return np.interp(log_p[rows, labels], self.log_p, self.true) + wrong.sum(axis=1)
+        return true + wrong.sum(axis=1)
 
-    def gradient_norms(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return the norms `[N]` of d loss / d logits."""
+    def gradients(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return d loss / d logits `[N, C]`."""
         rows = np.arange(len(labels))
-        slopes = np.interp(log_p, self.log_p, self.wrong_slope)
+        wrong = self.wrong_slope
+        slopes = np.interp(log_p, self.log_p, wrong) if wrong.any() else np.zeros(log_p.shape)
         slopes[rows, labels] = np.interp(log_p[rows, labels], self.log_p, self.true_slope)
-        return np.linalg.norm(slopes - np.exp(log_p) * slopes.sum(axis=1, keepdims=True), axis=1)
+        return slopes - np.exp(log_p) * slopes.sum(axis=1, keepdims=True)
 
 
-def curves(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: float) -> Curves:
+def curves(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: float | None = None) -> Curves:
     """Return the curves of a separable network.
 
     Args:
       network: architecture.
       params: parameters.
       tail_log_p: the ln p_t below which g1 is a line.
-      tail_slope: slope of that line.
+      tail_slope: slope of that line (None: the slope of g1 at its start).
     """
     log_p = np.linspace(LOG_P_FLOOR, 0.0, _KNOTS)
-    true, true_slope, wrong, wrong_slope = (
-        np.asarray(x, np.float64) for x in _evaluate(network, params, jnp.asarray(log_p, jnp.float32))
-    )
+    # The start of the tail is a point of the same program.
+    points = np.append(log_p, tail_log_p).astype(np.float32)
+    true, true_slope, wrong, wrong_slope = (np.asarray(x, np.float64) for x in _evaluate(network, params, points))
+    tail_slope = float(true_slope[-1]) if tail_slope is None else tail_slope
+    true, true_slope, wrong, wrong_slope = true[:-1], true_slope[:-1], wrong[:-1], wrong_slope[:-1]
     at_tail = np.interp(tail_log_p, log_p, true)
     in_tail = log_p < tail_log_p
     true = np.where(in_tail, at_tail + tail_slope * (log_p - tail_log_p), true)
-    return Curves(log_p, true, np.where(in_tail, tail_slope, true_slope), wrong, wrong_slope)
+    return Curves(log_p, true, np.where(in_tail, tail_slope, true_slope), wrong, wrong_slope, tail_slope)
 
 
 @functools.partial(jax.jit, static_argnums=0)

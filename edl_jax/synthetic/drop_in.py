@@ -11,7 +11,7 @@ from edl_jax import loss
 from edl_jax.loss.artifacts.learned import raw_loss
 from edl_jax.loss.contract import targets
 from edl_jax.loss.networks.kinds import NetworkConfig, hard_label_loss, is_separable
-from edl_jax.synthetic.curves import curves
+from edl_jax.synthetic.curves import Curves, curves
 from edl_jax.synthetic.gradients import loss_gradients
 from edl_jax.synthetic.mixture import MixtureConfig, draw_predictions
 
@@ -37,12 +37,16 @@ def calibrate(
       mixture: mixture that the network was trained on.
       num_classes: the only C that the network can be used for, or None for any.
     """
-    low = jnp.float32(mixture.log_p_min)
-    slope = float(_slope(network, params, low, num_classes or 10))
+    if is_separable(network):
+        shape = curves(network, params, mixture.log_p_min)
+        slope = shape.tail_slope
+    else:
+        shape, slope = None, float(_slope(network, params, jnp.float32(mixture.log_p_min), num_classes or 10))
     scales, shifts = [], []
     sizes = NUM_CLASSES if num_classes is None else (num_classes,)
     for c in sizes:
-        ratio, smallest = _measure(jax.random.fold_in(key, c), network, params, mixture.log_p_min, slope, mixture, c)
+        sample = calibration_sample(jax.random.fold_in(key, c), mixture, c)
+        ratio, smallest = _measure(*sample, network, params, mixture.log_p_min, slope, shape)
         scales.append(1.0 / ratio if ratio > 0.0 else 1.0)
         shifts.append(-smallest * scales[-1])
     return loss.Calibration(
@@ -56,37 +60,52 @@ def calibrate(
 
 def gradient_norm_ratio(key: jax.Array, artifact: loss.Artifact, mixture: MixtureConfig, num_classes: int) -> float:
     """Return the mean norm of d loss / d logits over the mixture, divided by cross-entropy's."""
-    c = artifact.calibration
-    ratio, _ = _measure(key, artifact.network, artifact.params, c.tail_log_p, c.tail_slope, mixture, num_classes)
-    return ratio * float(c.at(jnp.float32(num_classes))[0])
+    c, network, params = artifact.calibration, artifact.network, artifact.params
+    shape = curves(network, params, c.tail_log_p, c.tail_slope) if is_separable(network) else None
+    sample = calibration_sample(key, mixture, num_classes)
+    ratio, _ = _measure(*sample, network, params, c.tail_log_p, c.tail_slope, shape)
+    return ratio * float(c.at(np.float32(num_classes))[0])
 
 
-def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Return (labels `[N]`, log_p `[N, C]`) as many as calibration measures on: one compilation for all that use it."""
+def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (labels `[N]`, log_p `[N, C]`) as many as calibration measures on; they are not to be written to."""
+    return _sample(
+        tuple(np.asarray(jax.random.key_data(key)).ravel().tolist()),
+        str(jax.random.key_impl(key)),
+        mixture,
+        num_classes,
+    )
+
+
+# The evolved loss and the optimum are measured on the same predictions.
+@functools.lru_cache(maxsize=6)
+def _sample(
+    words: tuple[int, ...], impl: str, mixture: MixtureConfig, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    key = jax.random.wrap_key_data(np.asarray(words, np.uint32), impl=impl)
     return draw_predictions(key, mixture, num_classes, max(_VALUES // num_classes, _LEAST))
 
 
 def _measure(
-    key: jax.Array,
+    labels: np.ndarray,
+    log_p: np.ndarray,
     network: NetworkConfig,
     params: Any,
     tail_log_p: float,
     tail_slope: float,
-    mixture: MixtureConfig,
-    num_classes: int,
+    shape: Curves | None,
 ) -> tuple[float, float]:
-    """Return (gradient norm ratio to cross-entropy, smallest loss) over the mixture, before scale and shift."""
-    labels, log_p = calibration_sample(key, mixture, num_classes)
-    if not is_separable(network):
+    """Return (gradient norm ratio to cross-entropy, smallest loss) over predictions, before scale and shift."""
+    if shape is None:
         tail = jnp.float32(tail_log_p), jnp.float32(tail_slope)
         ratio, smallest = _measure_network(network, params, *tail, labels, log_p)
         return float(ratio), float(smallest)
-    shape = curves(network, params, tail_log_p, tail_slope)
-    classes, predictions = np.asarray(labels), np.asarray(log_p, np.float64)
+    predictions = np.asarray(log_p, np.float64)
     error = np.exp(predictions)
-    error[np.arange(len(classes)), classes] -= 1.0
-    ratio = np.mean(shape.gradient_norms(predictions, classes)) / np.mean(np.linalg.norm(error, axis=1))
-    return float(ratio), float(np.min(shape.losses(predictions, classes)))
+    error[np.arange(len(labels)), labels] -= 1.0
+    norms = np.linalg.norm(shape.gradients(predictions, labels), axis=1)
+    ratio = np.mean(norms) / np.mean(np.linalg.norm(error, axis=1))
+    return float(ratio), float(np.min(shape.losses(predictions, labels)))
 
 
 # Parameters are arguments, so that the losses of one architecture share these programs.

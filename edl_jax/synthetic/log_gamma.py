@@ -7,21 +7,25 @@ function is off by less than 1e-3 (tests/synthetic/test_log_gamma.py).
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 # float32 uniforms end at 1 - 2^-24, a logit of 16.6.
 _LIMIT = 18.0
 _KNOTS = 512
 _STEP = 2.0 * _LIMIT / (_KNOTS - 1)
+# The smallest probability that is drawn.
+LEAST = 1e-7
 
 
 @functools.lru_cache(maxsize=64)
 def quantile_table(concentrations: tuple[float, ...]) -> np.ndarray:
     """Return `[len(concentrations), 512]` float32 quantiles of ln(gamma) at equally spaced logits."""
+    from scipy import special  # takes a while to import: not for those who draw nothing
+
     logit = np.linspace(-_LIMIT, _LIMIT, _KNOTS)
     below, above = special.expit(logit), special.expit(-logit)
     rows = []
@@ -44,11 +48,23 @@ def sample(key: jax.Array, concentrations: tuple[float, ...], which: jax.Array) 
     Returns:
       float32 array of the shape of `which`.
     """
-    table = jnp.asarray(quantile_table(concentrations)).ravel()
     # Drawn flat: the same bits, a quarter of the compilation of a matrix of them.
-    u = jax.random.uniform(key, (which.size,), jnp.float32, minval=1e-7).reshape(which.shape)
-    position = (jnp.log(u) - jnp.log1p(-u) + _LIMIT) * (1.0 / _STEP)
-    knot = jnp.clip(position.astype(jnp.int32), 0, _KNOTS - 2)
+    u = jax.random.uniform(key, (which.size,), jnp.float32, minval=LEAST).reshape(which.shape)
+    return from_uniform(u, concentrations, which)
+
+
+def from_uniform(u: Any, concentrations: tuple[float, ...], which: Any) -> Any:
+    """Return the ln of gamma variates whose probabilities are `u`, as arrays of NumPy or JAX, whichever `u` is.
+
+    Args:
+      u: float32 in [LEAST, 1).
+      concentrations: as for `sample`.
+      which: as for `sample`.
+    """
+    xp = u.__array_namespace__()
+    table = xp.asarray(quantile_table(concentrations)).ravel()
+    position = (xp.log(u) - xp.log1p(-u) + _LIMIT) * xp.float32(1.0 / _STEP)
+    knot = xp.clip(position.astype(xp.int32), 0, _KNOTS - 2)
     index = which * _KNOTS + knot
     low, high = table[index], table[index + 1]
-    return low + (position - knot.astype(jnp.float32)) * (high - low)
+    return low + (position - knot.astype(xp.float32)) * (high - low)

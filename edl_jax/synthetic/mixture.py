@@ -20,14 +20,18 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.core.errors import command, require
-from edl_jax.synthetic import log_gamma
+from edl_jax.synthetic import host_random, log_gamma
 
+# The smallest probability of a set ln p_t that is drawn.
+_LEVEL_LEAST = 1e-6
 COMPONENTS = ("uniform", "confident_right", "confident_wrong", "boundary", "near_uniform", "log_uniform", "designed")
 
 
@@ -117,48 +121,113 @@ def sample(key: jax.Array, config: MixtureConfig, num_classes: int, labels: jax.
     require(num_classes >= 2, f"num_classes is {num_classes}, expected at least 2")
     component_key, rival_key, gamma_key, level_key = jax.random.split(key, 4)
     count = labels.shape[0]
-    cumulative = jnp.cumsum(jnp.asarray(config.weights, jnp.float32))
-    position = jax.random.uniform(component_key, (count,), jnp.float32)
-    component = jnp.sum(position[:, None] >= cumulative[None, :-1], axis=1)
-    rival = (labels + jax.random.randint(rival_key, (count,), 1, num_classes, jnp.int32)) % num_classes
-
-    classes = jnp.arange(num_classes, dtype=jnp.int32)[None, :]
-    is_true, is_rival = labels[:, None] == classes, rival[:, None] == classes
-    concentrations, roles = _concentrations(config, num_classes)
-    true, against, other = (jnp.asarray(column)[component][:, None] for column in roles)
-    which = jnp.where(is_true, true, jnp.where(is_rival, against, other))
-    log_gammas = log_gamma.sample(gamma_key, concentrations, which)
-    log_p = jax.nn.log_softmax(log_gammas, axis=-1)
-
-    # log_uniform and designed: ln p_t is set, the wrong classes share 1 - p_t in the proportions drawn.
-    u = jax.random.uniform(level_key, (count, 1), jnp.float32, minval=1e-6)
-    level = config.log_p_min * u
-    set_level = component == COMPONENTS.index("log_uniform")
-    if config.designed > 0.0:
-        quantiles = jnp.asarray(config.designed_log_p, jnp.float32)
-        designed = jnp.interp(u, jnp.linspace(0.0, 1.0, quantiles.size, dtype=jnp.float32), quantiles)
-        is_designed = component == COMPONENTS.index("designed")
-        level = jnp.where(is_designed[:, None], jnp.minimum(designed, -1e-7), level)
-        set_level |= is_designed
-    rest = jax.nn.log_softmax(jnp.where(is_true, -jnp.inf, log_gammas), axis=-1) + jnp.log(-jnp.expm1(level))
-    return jnp.where(set_level[:, None], jnp.where(is_true, level, rest), log_p)
+    return _assemble(
+        jax.nn.log_softmax,
+        config,
+        num_classes,
+        labels,
+        position=jax.random.uniform(component_key, (count,), jnp.float32),
+        shift=jax.random.randint(rival_key, (count,), 1, num_classes, jnp.int32),
+        gamma=lambda shape: jax.random.uniform(
+            gamma_key, (shape[0] * shape[1],), jnp.float32, minval=log_gamma.LEAST
+        ).reshape(shape),
+        u=jax.random.uniform(level_key, (count, 1), jnp.float32, minval=_LEVEL_LEAST),
+    )
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def draw_predictions(
     key: jax.Array, config: MixtureConfig, num_classes: int, count: int
-) -> tuple[jax.Array, jax.Array]:
-    """Draw labels and one prediction for each; compiled once per (config, num_classes, count).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw labels and one prediction for each on the host, where nothing has to be compiled for their number.
+
+    The numbers are those of `sample_labels` and `sample` for the halves of `key`, up to rounding.
 
     Returns:
-      (labels `[N]` int32, log_p `[N, C]` float32).
+      (labels `[N]` int32, log_p `[N, C]` float32), NumPy arrays.
 
     Raises:
       UserError: num_classes < 2.
     """
+    require(num_classes >= 2, f"num_classes is {num_classes}, expected at least 2")
+    if not host_random.supports(key):
+        labels, log_p = _draw_on_device(key, config, num_classes, count)
+        return np.asarray(labels), np.asarray(log_p)
+    label_key, sample_key = host_random.split(host_random.key_of(key), 2)
+    labels = host_random.integers(label_key, count, 0, num_classes)
+    component_key, rival_key, gamma_key, level_key = host_random.split(sample_key, 4)
+    with np.errstate(divide="ignore"):  # ln 0 of an absent class is -inf
+        return labels, _assemble(
+            _log_softmax,
+            config,
+            num_classes,
+            labels,
+            position=host_random.uniform(component_key, count),
+            shift=host_random.integers(rival_key, count, 1, num_classes),
+            gamma=lambda shape: host_random.uniform(gamma_key, shape[0] * shape[1], log_gamma.LEAST).reshape(shape),
+            u=host_random.uniform(level_key, count, _LEVEL_LEAST)[:, None],
+        )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _draw_on_device(key: jax.Array, config: MixtureConfig, num_classes: int, count: int) -> tuple[jax.Array, jax.Array]:
     label_key, sample_key = jax.random.split(key)
     labels = sample_labels(label_key, num_classes, count)
     return labels, sample(sample_key, config, num_classes, labels)
+
+
+def _assemble(
+    log_softmax: Callable[..., Any],
+    config: MixtureConfig,
+    num_classes: int,
+    labels: Any,
+    *,
+    position: Any,
+    shift: Any,
+    gamma: Callable[[tuple[int, int]], Any],
+    u: Any,
+) -> Any:
+    """Return the predictions `[N, C]` that random numbers make, arrays of NumPy or JAX as these are.
+
+    Args:
+      log_softmax: over the last axis.
+      config: mixture.
+      num_classes: C.
+      labels: `[N]` int32.
+      position: `[N]` uniform, chooses the component.
+      shift: `[N]` int32 in [1, C), from the label to its rival.
+      gamma: (N, C) -> `[N, C]` uniform, the probabilities of the gamma variates.
+      u: `[N, 1]` uniform, the probability of a set ln p_t.
+    """
+    xp = labels.__array_namespace__()
+    cumulative = xp.cumsum(xp.asarray(config.weights, xp.float32))
+    component = xp.sum(position[:, None] >= cumulative[None, :-1], axis=1)
+    rival = (labels + shift) % num_classes
+
+    classes = xp.arange(num_classes, dtype=xp.int32)[None, :]
+    is_true, is_rival = labels[:, None] == classes, rival[:, None] == classes
+    concentrations, roles = _concentrations(config, num_classes)
+    true, against, other = (xp.asarray(column)[component][:, None] for column in roles)
+    which = xp.where(is_true, true, xp.where(is_rival, against, other))
+    log_gammas = log_gamma.from_uniform(gamma(which.shape), concentrations, which)
+    log_p = log_softmax(log_gammas, axis=-1)
+
+    # log_uniform and designed: ln p_t is set, the wrong classes share 1 - p_t in the proportions drawn.
+    level = xp.float32(config.log_p_min) * u
+    set_level = component == COMPONENTS.index("log_uniform")
+    if config.designed > 0.0:
+        quantiles = xp.asarray(config.designed_log_p, xp.float32)
+        knots = xp.linspace(0.0, 1.0, quantiles.size, dtype=xp.float32)
+        designed = xp.interp(u, knots, quantiles).astype(xp.float32)
+        is_designed = component == COMPONENTS.index("designed")
+        level = xp.where(is_designed[:, None], xp.minimum(designed, xp.float32(-1e-7)), level)
+        set_level |= is_designed
+    rest = log_softmax(xp.where(is_true, -xp.inf, log_gammas), axis=-1) + xp.log(-xp.expm1(level))
+    return xp.where(set_level[:, None], xp.where(is_true, level, rest), log_p)
+
+
+def _log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
 def sample_pairs(

@@ -10,7 +10,6 @@ from the true minimum over the grid is therefore bounded by a number that can be
 """
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -161,13 +160,15 @@ def draw_severities(key: jax.Array, mixture: MixtureConfig, severity: str, num_c
     Raises:
       UserError: unknown severity, num_classes < 2.
     """
-    severities.get(severity)
     require(num_classes >= 2, f"num_classes is {num_classes}, expected at least 2")
     count = min(_PREDICTIONS, max(_PROBABILITIES // num_classes, _LEAST))
     chunks = max(1, count * num_classes // _CHUNK)
-    draw = functools.partial(_severities, mixture=mixture, severity=severity, num_classes=num_classes)
-    parts = [draw(k, count=count // chunks) for k in jax.random.split(key, chunks)]
-    return np.concatenate([np.asarray(part, np.float64) for part in parts])
+    measure = severities.get(severity)
+    parts = []
+    for part_key in jax.random.split(key, chunks):
+        labels, log_p = draw_predictions(part_key, mixture, num_classes, count // chunks)
+        parts.append(measure(log_p, labels))
+    return np.concatenate(parts).astype(np.float64)
 
 
 def reduce(sample: ArrayLike, bins: int) -> Bins:
@@ -249,12 +250,6 @@ class _Problem:
         slope = self.weight * (np.where(x > 0.0, 1.0, t) / (1.0 + t))
         fitness = float(np.sum(self.weight * softplus)) / self.beta + self.inside
         return fitness, slope.sum(axis=1) - slope.sum(axis=0)
-
-
-@functools.partial(jax.jit, static_argnames=("mixture", "severity", "num_classes", "count"))
-def _severities(key: jax.Array, mixture: MixtureConfig, severity: str, num_classes: int, count: int) -> jax.Array:
-    labels, log_p = draw_predictions(key, mixture, num_classes, count)
-    return severities.get(severity)(log_p, labels)
 
 
 def _with_ends(grid: Bins, values: Array) -> tuple[Array, Array]:

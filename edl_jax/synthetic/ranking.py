@@ -6,6 +6,8 @@ s_e and s_l are the standard deviations of severity and loss over the batch, so 
 a l + b with a > 0 and cannot be lowered by scaling.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -57,11 +59,15 @@ def grouped_ranking_fitness(
     return _objective(gap_l, gap_e, beta, margin)
 
 
-def grouped_pairs(x: jax.Array, reuse: int) -> tuple[jax.Array, jax.Array]:
-    """Return both sides `[reuse L V]` of the pairs that `grouped_ranking_fitness` compares, for values `[L, V]`."""
-    first = jnp.broadcast_to(x[None], (reuse, *x.shape))
-    second = jnp.stack([jnp.roll(x, -k, axis=-1) for k in range(1, reuse + 1)])
-    return first.ravel(), second.ravel()
+def grouped_pairs(x: Any, reuse: int) -> tuple[Any, Any]:
+    """Return both sides `[reuse L V]` of the pairs that `grouped_ranking_fitness` compares, for values `[L, V]`.
+
+    Arrays of NumPy give arrays of NumPy, those of JAX give those of JAX.
+    """
+    xp = x.__array_namespace__()
+    first = xp.broadcast_to(x[None], (reuse, *x.shape))
+    second = xp.stack([xp.roll(x, -k, axis=-1) for k in range(1, reuse + 1)])
+    return first.reshape(-1), second.reshape(-1)
 
 
 def _objective(gap_l: jax.Array, gap_e: jax.Array, beta: float, margin: float) -> jax.Array:

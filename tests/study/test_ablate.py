@@ -24,8 +24,8 @@ from edl_jax.core.config import load_preset
 from edl_jax.core.errors import UserError
 from edl_jax.pretrain import PretrainConfig, evolve as pretrain
 from edl_jax.pretrain.generations import make_evolution
-from edl_jax.study.ablate.factors import FACTORS, cells
 from edl_jax.study.ablate import AblateConfig, run
+from edl_jax.study.ablate.factors import FACTORS, cells
 from edl_jax.study.ablate.measurement import load, measure
 
 RUN_PY = Path(__file__).parents[2] / "run.py"

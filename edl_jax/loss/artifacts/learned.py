@@ -40,12 +40,16 @@ class Calibration:
     tail_log_p: float = LOG_P_FLOOR
     tail_slope: float = 0.0
 
-    def at(self, num_classes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return (scale, shift), each `[...]`, for numbers of classes `[...]`: linear in ln C, flat outside."""
-        x = jnp.log(num_classes)
-        knots = jnp.log(jnp.asarray(self.num_classes, x.dtype))
-        log_scale = jnp.interp(x, knots, jnp.log(jnp.asarray(self.scale, x.dtype)))
-        return jnp.exp(log_scale), jnp.interp(x, knots, jnp.asarray(self.shift, x.dtype))
+    def at(self, num_classes: Any) -> tuple[Any, Any]:
+        """Return (scale, shift), each `[...]`, for numbers of classes `[...]`: linear in ln C, flat outside.
+
+        Arrays of NumPy give arrays of NumPy, those of JAX give those of JAX.
+        """
+        xp = num_classes.__array_namespace__()
+        x = xp.log(num_classes)
+        knots = xp.log(xp.asarray(self.num_classes, dtype=x.dtype))
+        log_scale = xp.interp(x, knots, xp.log(xp.asarray(self.scale, dtype=x.dtype)))
+        return xp.exp(log_scale), xp.interp(x, knots, xp.asarray(self.shift, dtype=x.dtype))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

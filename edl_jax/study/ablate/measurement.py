@@ -69,7 +69,8 @@ def measure(config: PretrainConfig, base: PretrainConfig, runs: int, budget: flo
     compiling = time.perf_counter() - start
     search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(config.seed, config.seed + runs)))
     optimum = solve_optimum(config)
-    best_possible = np.array([optimum.fitness_on(*grouped_pairs(e, config.reuse)) for e in inputs.held_out.severity])
+    severities = np.asarray(inputs.held_out.severity)
+    best_possible = np.array([optimum.fitness_on(*grouped_pairs(e, config.reuse)) for e in severities])
     columns: dict[str, list[np.ndarray]] = {}
     done, seconds, target, test = 0, [], even, np.zeros(runs)
     while done < target:
@@ -105,7 +106,7 @@ def _test(evolution: Evolution, solutions: jax.Array, optimum: Optimum, seed: in
     for i, solution in enumerate(solutions):
         key = jax.random.fold_in(jax.random.key(seed + i), _TEST_KEY)
         metrics, severity = evolution.assess(key, solution)
-        ratios.append(float(metrics["fitness"]) / optimum.fitness_on(*grouped_pairs(severity, reuse)))
+        ratios.append(float(metrics["fitness"]) / optimum.fitness_on(*grouped_pairs(np.asarray(severity), reuse)))
     return np.nan_to_num(np.array(ratios), nan=math.inf, posinf=math.inf)  # a run without a finite loss failed
 
 

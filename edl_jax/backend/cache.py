@@ -1,0 +1,43 @@
+"""JAX's persistent compilation cache, kept for the command line: a program that was compiled once is read back."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+# Programs that take less to compile are not worth a file.
+_LEAST_SECONDS = 0.05
+
+
+def enable() -> None:
+    """Keep compiled programs in the user's cache directory, unless the user has settled where JAX keeps them.
+
+    JAX_COMPILATION_CACHE_DIR and JAX_ENABLE_COMPILATION_CACHE are left as they are. A directory that cannot be written
+    costs nothing but the time of compiling again.
+    """
+    import jax
+    import platformdirs
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+        return
+    folder = Path(platformdirs.user_cache_dir("edl_jax", appauthor=False)) / "jax" / _machine()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+
+
+def _machine() -> str:
+    """Return a name for the processor: programs compiled for one must not be read by another over a shared home."""
+    facts = [platform.machine(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    facts += [line for line in lines if line.startswith(("model name", "flags", "Features"))][:2]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
