@@ -7,7 +7,6 @@ import pytest
 
 from edl_jax import data
 
-
 NORMALIZE = jax.jit(data.normalize, static_argnums=3)  # one program rather than one for each operation
 
 

@@ -12,7 +12,6 @@ from edl_jax import data
 from edl_jax.core.errors import UserError
 from edl_jax.data import decode, registry, tfds_directory, tfds_reader
 
-
 PREPARED = [name for name in data.names() if registry.spec(name).tfds]
 
 

@@ -21,7 +21,7 @@ from edl_jax.data import registry, tfds_directory
 
 MODULE = importlib.import_module("edl_jax.data.prepare")  # the package's attribute is the function
 
-# What needs a process of its own, one part after another: no module of the tests is loaded, and the last part is killed.
+# What needs a process of its own: one part after another, no module of the tests is loaded, the last part is killed.
 PROGRAM = """
 import importlib, json, resource, socket, sys, time
 import edl_jax.data as data
