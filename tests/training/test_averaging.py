@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -43,9 +44,10 @@ def test_bias_correction_takes_out_the_initial_values():
     n = len(VALUES) - 1
     weights = 0.8 ** (n - 1 - np.arange(n))
     expected = np.tensordot(weights / weights.sum(), VALUES[1:], 1)
-    found = ema_debias(average, start, 0.8, n)
+    debias = jax.jit(ema_debias, static_argnums=2)
+    found = debias(average, start, 0.8, n)
     np.testing.assert_allclose(found["w"], expected, rtol=1e-5, atol=1e-6)
-    untouched = ema_debias(ema_init(start), start, 0.8, 0)
+    untouched = debias(ema_init(start), start, 0.8, 0)
     np.testing.assert_array_equal(untouched["w"], start["w"])
 
 
@@ -57,10 +59,11 @@ def test_low_precision_is_averaged_in_float32_and_a_constant_stays_exact():
     start = {"w": jnp.asarray(VALUES[0], jnp.bfloat16)}
     average = ema_init(start)
     assert average["w"].dtype == jnp.float32
-    same = ema_update(average, start, 0.999, 1000)
+    update = jax.jit(ema_update, static_argnums=2)
+    same = update(average, start, 0.999, 1000)
     np.testing.assert_array_equal(same["w"], average["w"])
     other = {"w": jnp.asarray(VALUES[1], jnp.bfloat16)}
-    moved = ema_update(average, other, 0.9999, 10**6)  # below bfloat16's resolution
+    moved = update(average, other, 0.9999, 10**6)  # below bfloat16's resolution
     assert np.all(np.asarray(moved["w"]) != np.asarray(average["w"]))
 
 
@@ -89,18 +92,23 @@ def test_steps_average_parameters_and_statistics_until_a_bad_one(arch):
         return jnp.where(labels[0] < 0, jnp.nan, cross_entropy(logits, jnp.abs(labels)))
 
     step = jax.jit(training.make_train_step(model, loss_fn, optimizer, prepare, ema=0.3))
+    plain_step = jax.jit(training.make_train_step(model, loss_fn, optimizer, prepare))
     create = functools.partial(training.create_state, jax.random.key(0), model, (6, 6, 3), optimizer)
     state = jax.jit(functools.partial(create, average=True))()
     images, labels = image_batches(6)
     labels[4] = -1  # the fifth step is bad
     expected = jax.device_get(state.variables)
+    plain = training.TrainState(*(getattr(state, field.name) for field in dataclasses.fields(training.TrainState)))
     for number in range(6):
+        plain, _ = plain_step(plain, training.TrainSums.zeros(), jax.random.key(1), images[number], labels[number])
         state, _ = step(state, training.TrainSums.zeros(), jax.random.key(1), images[number], labels[number])
         if number < 4:
             rate = min(0.3, (1 + number) / (10 + number))
             new = jax.device_get(state.variables)
             expected = jax.tree.map(lambda old, now, d=rate: d * old + (1 - d) * now, expected, new)
     assert int(state.bad_step) == 4
+    # Averaging does not change training.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state.variables, plain.variables)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.average, expected)
     jax.tree.map(np.testing.assert_array_equal, state.averaged.variables, state.average)
     assert not np.array_equal(jax.tree.leaves(state.params)[0], jax.tree.leaves(state.average["params"])[0])
@@ -110,6 +118,6 @@ def test_a_state_without_an_average_holds_nothing_of_it_and_is_evaluated_as_it_i
     create = functools.partial(
         training.create_state, jax.random.key(0), models.create("mlp", 4), (6, 6, 3), training.sgd(0.1)
     )
-    plain, averaged = create(), create(average=True)
+    plain, averaged = jax.eval_shape(create), jax.eval_shape(functools.partial(create, average=True))
     assert len(jax.tree.leaves(plain)) + len(jax.tree.leaves(plain.variables)) == len(jax.tree.leaves(averaged))
     assert plain.averaged is plain
