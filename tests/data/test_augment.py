@@ -37,10 +37,10 @@ def test_every_output_is_a_window_of_its_own_image(padding, flip):
 
 
 def test_same_key_same_crops_and_another_key_others():
-    images = random_images((32, 8, 8, 1))
-    first = data.random_crop_flip(jax.random.key(1), images)
-    np.testing.assert_array_equal(first, data.random_crop_flip(jax.random.key(1), images))
-    assert (first != data.random_crop_flip(jax.random.key(2), images)).any()
+    images = random_images((64, 6, 7, 3))  # a program of the test before
+    first, again, other = (np.asarray(data.random_crop_flip(jax.random.key(k), images, padding=2)) for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 def test_windows_and_flips_are_drawn_uniformly_and_independently():
@@ -55,8 +55,8 @@ def test_windows_and_flips_are_drawn_uniformly_and_independently():
 
 def test_border_is_black_after_normalisation(key):
     """Cropping comes before normalisation: the border is raw 0, not the mean."""
-    images = np.full((64, 4, 4, 1), 255, np.uint8)
-    mean, std = np.array([0.5]), np.array([0.25])
+    images = np.full((64, 6, 7, 3), 255, np.uint8)
+    mean, std = np.full(3, 0.5), np.full(3, 0.25)
     cropped = data.random_crop_flip(key, images, padding=2)
     assert set(np.unique(NORMALIZE(cropped, mean, std))) == {-2.0, 2.0}
 

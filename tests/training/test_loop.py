@@ -24,6 +24,7 @@ def make_examples():
 
 
 IMAGES, LABELS = make_examples()
+ORDER = jax.jit(epoch_order, static_argnums=(2, 3))
 
 
 def prepare(images):
@@ -112,7 +113,7 @@ def test_training_learns_and_is_repeatable(loop):
 
 
 def test_an_epoch_visits_every_example_at_most_once_and_epochs_differ(key):
-    first, second = (np.asarray(epoch_order(key, epoch, 50, 8)) for epoch in (0, 1))
+    first, second = (np.asarray(ORDER(key, epoch, 50, 8)) for epoch in (0, 1))
     assert first.shape == (6, 8)
     assert len(np.unique(first)) == 48
     assert first.min() >= 0
@@ -141,7 +142,7 @@ def test_non_finite_loss_freezes_the_last_good_values(loop):
     # The kept values are those of plain training after exactly bad_step steps.
     good, (order_key, step_key) = initial(), jax.random.split(jax.random.key(1))
     for number in range(bad_step):
-        rows = np.asarray(epoch_order(order_key, number // 6, 50, 8))[number % 6]
+        rows = np.asarray(ORDER(order_key, number // 6, 50, 8))[number % 6]
         good, _ = plain_step()(good, training.TrainSums.zeros(), step_key, IMAGES[rows], LABELS[rows])
     assert_trees_close(state.params, jax.device_get(good.params), rtol=1e-4, atol=1e-5)
 
@@ -179,7 +180,7 @@ class Constant(nn.Module):
         return images.reshape(images.shape[0], -1)[:, :NUM_CLASSES]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7, 50, 64])
 def test_evaluation_counts_every_example_once(batch_size):
     model = Constant()
     state = training.TrainState(np.int32(0), {"unused": np.float32(0.0)}, {}, (), np.int32(-1))
