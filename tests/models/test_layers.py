@@ -12,6 +12,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.models.efficientnet import SqueezeExcite
 from edl_jax.models.mixer import MLPMixer
 from edl_jax.models.preresnet import PreActBlock
+from edl_jax.models.resnet import BasicBlock, BottleneckBlock
 from edl_jax.models.vit import ViT
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 4, 6, 2)).astype(np.float32)
@@ -111,6 +112,18 @@ def test_shortcut_of_a_preactivation_block_is_the_raw_input_except_in_the_first(
     # Convolutions of zeros leave the shortcut alone.
     out = jax.jit(lambda v: block.apply(v, IMAGES, train=False))(variables)
     np.testing.assert_allclose(out, np.maximum(IMAGES, 0) if first else IMAGES, rtol=1e-4)
+
+
+@pytest.mark.parametrize("block", [BasicBlock(4), BottleneckBlock(1)])
+def test_a_residual_block_adds_its_shortcut(block):
+    images = np.concatenate([IMAGES, -IMAGES], axis=-1)
+    variables = jax.eval_shape(lambda key: block.init(key, images, train=False), jax.random.key(0))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), variables)
+    for name in ("norm1", "norm2", "norm3")[: len(variables["batch_stats"])]:
+        variables["params"][name] = jax.tree.map(np.zeros_like, variables["params"][name])
+    # What is scaled to 0 leaves the shortcut alone.
+    out = jax.jit(lambda v: block.apply(v, images, train=False))(variables)
+    np.testing.assert_allclose(out, np.maximum(images, 0), rtol=1e-6)
 
 
 # Standard deviation of a kernel of `size` x `size`, given fan-in and fan-out.
