@@ -48,19 +48,20 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
-def _pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = max_pool_2x2(x)
-    return y, (x, y)
+def _pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return max_pool_2x2(x), x
 
 
-def _pool_backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
-    x, y = kept
-    n, height, width, channels = y.shape
-    free = jnp.ones(y.shape, bool)
+def _pool_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    n, height, width, channels = dy.shape
+    quarters = _quarters(x)
     parts = []
-    for quarter in _quarters(x):
-        first = free & (quarter == y)
-        free &= ~first
+    # Quarters are compared with one another: XLA may compute `x` again, with other roundings than the maximum had.
+    for i, quarter in enumerate(quarters):
+        first = jnp.ones(dy.shape, bool)
+        for j, other in enumerate(quarters):
+            if i != j:
+                first &= quarter > other if j < i else quarter >= other
         parts.append(jnp.where(first, dy, jnp.zeros((), dy.dtype)))
     rows = [jnp.stack(parts[i : i + 2], 3) for i in (0, 2)]  # [N, H // 2, W // 2, 2, C]
     dx = jnp.stack(rows, 2).reshape(n, 2 * height, 2 * width, channels)

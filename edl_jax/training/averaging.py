@@ -20,22 +20,20 @@ def ema_init(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.array(leaf, _dtype(leaf), copy=True), params)
 
 
-def ema_update(average: Any, params: Any, decay: float, step: jax.typing.ArrayLike, *, warmup: bool = True) -> Any:
+def ema_update(average: Any, params: Any, decay: float, step: jax.typing.ArrayLike) -> Any:
     """Return `d * average + (1 - d) * params`, leaf by leaf, in float32.
 
-    With `warmup`, `d = min(decay, (1 + step) / (10 + step))`, as TensorFlow's ExponentialMovingAverage has it,
-    so that the initial values are soon forgotten; otherwise `d = decay`, and `ema_debias` takes them out.
-    Integers and booleans are not averaged: the newest is kept.
+    `d = min(decay, (1 + step) / (10 + step))`, as TensorFlow's ExponentialMovingAverage has it, so that the initial
+    values are soon forgotten. Integers and booleans are not averaged: the newest is kept.
 
     Args:
       average: from `ema_init`, or from the update before.
       params: pytree of the same structure and shapes.
       decay: weight of the past, in [0, 1).
       step: [] number of updates before this one: 0 in the first.
-      warmup: whether the decay is smaller in the beginning.
     """
     step = jnp.asarray(step, jnp.float32)
-    rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step)) if warmup else jnp.float32(decay)
+    rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
     def update(old: jax.Array, new: jax.Array) -> jax.Array:
         if not jnp.issubdtype(old.dtype, jnp.floating):
@@ -44,29 +42,6 @@ def ema_update(average: Any, params: Any, decay: float, step: jax.typing.ArrayLi
         return old + (1.0 - rate) * (jnp.asarray(new, jnp.float32) - old)
 
     return jax.tree.map(update, average, params)
-
-
-def ema_debias(average: Any, initial: Any, decay: float, count: jax.typing.ArrayLike) -> Any:
-    """Return the mean of the values seen, without the initial ones, of an average made with `warmup=False`.
-
-    As Adam's bias correction (Kingma and Ba 2015, 1412.6980, section 3), for an average that began at `initial`.
-
-    Args:
-      average: after `count` updates with `decay`.
-      initial: what `ema_init` was given.
-      decay: the decay of those updates.
-      count: [] number of updates; after none, the average is returned as it is.
-    """
-    left = jnp.power(jnp.float32(decay), jnp.asarray(count, jnp.float32))  # weight of the initial values
-    scale = 1.0 / jnp.where(left < 1.0, 1.0 - left, 1.0)
-    left = jnp.where(left < 1.0, left, 0.0)
-
-    def debias(leaf: jax.Array, start: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        return (leaf - left * jnp.asarray(start, jnp.float32)) * scale
-
-    return jax.tree.map(debias, average, initial)
 
 
 def _dtype(leaf: jax.Array) -> Any:

@@ -112,11 +112,6 @@ class Report:
         """Return those of `ReportSums.means`, and `ece_equal_mass`."""
         return {**self.sums.means(), "ece_equal_mass": ece_equal_mass(*confidences(self.logits, self.labels))}
 
-    def at_temperature(self, temperature: float) -> "Report":
-        """Return the report that logits / temperature would give (see `edl_jax.training.temperature`)."""
-        require(0.0 < temperature < float("inf"), f"temperature is {temperature}, expected a positive number")
-        return make_report(self.logits / np.float32(temperature), self.labels)
-
 
 def make_report(logits: np.ndarray, labels: np.ndarray) -> Report:
     """Return the report of logits [N, C] that are at hand, for labels [N].

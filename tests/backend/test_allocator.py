@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from edl_jax.backend import allocator
+
 PROGRAM = """
 import resource
-from edl_jax.training import allocator
+from edl_jax.backend import allocator
 kept = allocator.keep_freed_memory()
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.sum(jnp.abs(x @ x.T), 0)[:, None] * x * 1e-9)  # 64 MB in between
@@ -39,7 +41,5 @@ def test_no_page_faults_after_the_first_steps():
 
 
 def test_what_the_user_sets_is_left_alone(monkeypatch):
-    from edl_jax.backend import allocator
-
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     assert not allocator.keep_freed_memory()

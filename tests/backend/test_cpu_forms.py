@@ -15,21 +15,30 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def draw(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def value_and_gradients(function, *arguments):
-    """Return the value of `function` and its gradients for one random cotangent."""
-    value, backward = jax.jit(lambda *a: jax.vjp(function, *a))(*arguments)
-    return value, jax.jit(backward)(draw(*value.shape, seed=9).astype(value.dtype))
+def assert_alike(function, expected, *arguments):
+    """Compare values, and gradients for one random cotangent, of two functions that are compiled as one program."""
+
+    @jax.jit
+    def both(*arguments):
+        results = []
+        for one in (function, expected):
+            value, backward = jax.vjp(one, *arguments)
+            results.append((value, backward(draw(*value.shape, seed=9).astype(value.dtype))))
+        return results
+
+    assert_close(*both(*arguments))
 
 
 def assert_close(actual, expected, tolerance=1e-5):
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype
-        scale = float(jnp.max(jnp.abs(b))) or 1.0
-        np.testing.assert_allclose(np.float32(a) / scale, np.float32(b) / scale, rtol=0, atol=tolerance)
+        a, b = np.float32(a), np.float32(b)
+        scale = float(np.max(np.abs(b))) or 1.0
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -56,88 +65,113 @@ def test_convolutions_are_those_of_lax(monkeypatch, image, size, inputs, outputs
         monkeypatch.setattr(cpu_conv, name, lambda *a, f=original, n=name: (called.append(n), f(*a))[1])
     x, kernel = draw(3, *image, inputs), draw(size, size, inputs, outputs, seed=1)
     given = {"dimension_numbers": LAYOUT, "lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1}
-    both = [
-        value_and_gradients(lambda x, k, f=f: f(x, k, (stride, stride), ((pad, pad), (pad, pad)), **given), x, kernel)
-        for f in (cpu_conv.conv_general_dilated, lax.conv_general_dilated)
-    ]
+
+    def convolve(function):
+        return lambda x, kernel: function(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), **given)
+
+    mine, plain = convolve(cpu_conv.conv_general_dilated), convolve(lax.conv_general_dilated)
+    if form:
+        assert_alike(mine, plain, x, kernel)
+    else:
+        assert_same_program(mine, plain, x, kernel)
     assert set(called) == ({form} if form else set())
-    assert_close(*both)
 
 
-def test_groups_and_dilation_stay_with_lax():
-    x, kernel = draw(2, 8, 8, 4), draw(3, 3, 1, 8, seed=1)
-    options = {"dimension_numbers": LAYOUT, "feature_group_count": 4}
-    for dilation in ((1, 1), (2, 2)):
-        arguments = (x, kernel, (1, 1), ((1, 1), (1, 1)))
-        mine = cpu_conv.conv_general_dilated(*arguments, rhs_dilation=dilation, **options)
-        assert_close(mine, lax.conv_general_dilated(*arguments, rhs_dilation=dilation, **options))
+def assert_same_program(function, expected, *arguments):
+    assert str(jax.make_jaxpr(function)(*arguments)) == str(jax.make_jaxpr(expected)(*arguments))
+
+
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 2)])
+def test_groups_and_dilation_stay_with_lax(dilation):
+    def convolve(function):
+        options = {"dimension_numbers": LAYOUT, "feature_group_count": 4, "rhs_dilation": dilation}
+        return lambda x, kernel: function(x, kernel, (1, 1), ((1, 1), (1, 1)), **options)
+
+    both = (convolve(function) for function in (cpu_conv.conv_general_dilated, lax.conv_general_dilated))
+    assert_same_program(*both, draw(2, 8, 8, 4), draw(3, 3, 1, 8, seed=1))
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 4, 3), (2, 5, 7, 3)])
 def test_max_pool_gives_the_gradient_to_the_first_of_equals(shape):
-    x = jnp.round(draw(*shape) * 2)  # many ties
-    expected = value_and_gradients(lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)), x)
-    assert_close(value_and_gradients(cpu_forms.max_pool_2x2, x), expected)
+    x = np.round(draw(*shape) * 2)  # many ties
+    assert_alike(cpu_forms.max_pool_2x2, lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)), x)
 
 
 def test_relu_keeps_nan_and_has_no_slope_at_zero():
-    x = jnp.array([-1.0, -0.0, 0.0, 2.0, jnp.nan, jnp.inf, -jnp.inf])
-    np.testing.assert_array_equal(cpu_forms.relu(x), nn.relu(x))
-    slopes = jax.vmap(jax.grad(cpu_forms.relu))(x[:4])
-    np.testing.assert_array_equal(slopes, [0, 0, 0, 1])
+    x = np.array([-1.0, -0.0, 0.0, 2.0, np.nan, np.inf, -np.inf], np.float32)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(cpu_forms.relu)))(x)
+    np.testing.assert_array_equal(values, [0, 0, 0, 2, np.nan, np.inf, 0])
+    np.testing.assert_array_equal(slopes[:4], [0, 0, 0, 1])
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_batch_norm_agrees_with_flax(dtype):
-    x = (draw(6, 5, 4, 3) * jnp.array([0.1, 1.0, 5.0])[None, None, None] + 2.0).astype(dtype)
+    x = jnp.asarray(draw(6, 5, 4, 3) * np.array([0.1, 1.0, 5.0], np.float32) + 2.0, dtype)
     params = {"scale": draw(3, seed=2), "bias": draw(3, seed=3)}
-    stats = {"mean": draw(3, seed=4), "var": jnp.abs(draw(3, seed=5))}
-    results = []
-    for layer in (cpu_forms.BatchNorm, nn.BatchNorm):
-        module = layer(use_running_average=False, momentum=0.9, dtype=dtype)
+    stats = {"mean": draw(3, seed=4), "var": np.abs(draw(3, seed=5))}
 
-        def apply(params, x, module=module):
-            return module.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+    @jax.jit
+    def both(params, x):
+        results = []
+        for layer in (cpu_forms.BatchNorm, nn.BatchNorm):
+            module = layer(use_running_average=False, momentum=0.9, dtype=dtype)
 
-        y, backward, moved = jax.vjp(apply, params, x, has_aux=True)
-        results.append((y, moved, backward(draw(*y.shape, seed=6).astype(dtype))))
-        shapes = jax.eval_shape(module.init, jax.random.key(0), x)
-        assert jax.tree.map(jnp.shape, shapes) == {
-            "params": {"scale": (3,), "bias": (3,)},
-            "batch_stats": {"mean": (3,), "var": (3,)},
-        }
-    assert_close(*results, tolerance=1e-5 if dtype == jnp.float32 else 2e-2)
+            def apply(params, x, module=module):
+                return module.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+
+            y, backward, moved = jax.vjp(apply, params, x, has_aux=True)
+            results.append((y, moved, backward(draw(*y.shape, seed=6).astype(dtype))))
+        return results
+
+    assert_close(*both(params, x), tolerance=1e-5 if dtype == jnp.float32 else 2e-2)
+    shapes = jax.eval_shape(cpu_forms.BatchNorm(use_running_average=False).init, jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, shapes) == {
+        "params": {"scale": (3,), "bias": (3,)},
+        "batch_stats": {"mean": (3,), "var": (3,)},
+    }
 
 
 @pytest.mark.parametrize("options", [{"use_scale": False}, {"use_bias": False}, {"axis": 1}])
 def test_other_batch_norms_are_flax_s(options):
     x = draw(6, 5, 4, 3)
-    results = []
-    for layer in (cpu_forms.BatchNorm, nn.BatchNorm):
+
+    def trained(layer):
         module = layer(use_running_average=False, **options)
         variables = module.init(jax.random.key(0), x)
-        results.append(module.apply(variables, x, mutable=["batch_stats"]))
-    assert_close(*results)
+        return module.apply(variables, x, mutable=["batch_stats"])
+
+    assert_same_program(*(lambda layer=layer: trained(layer) for layer in (cpu_forms.BatchNorm, nn.BatchNorm)))
+
+
+def random_variables(module, *inputs, **options):
+    """Return variables drawn by NumPy: nothing is compiled."""
+    shapes = jax.eval_shape(lambda key: module.init(key, *inputs, **options), jax.random.key(0))
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: np.abs(rng.normal(size=leaf.shape, scale=0.2)).astype(np.float32), shapes)
 
 
 @pytest.mark.parametrize("arch", [pytest.param("resnet8", marks=pytest.mark.slow), "lenet5"])
 def test_networks_have_the_gradients_of_the_plain_form(monkeypatch, arch):
-    images, model = draw(8, 32, 32, 3), models.create(arch, 10)
-    variables = model.init(jax.random.key(0), images, train=False)
-    results = []
-    for cpu in (True, False):
-        monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
+    images, model = draw(8, 16, 16, 3), models.create(arch, 10)
+    variables = random_variables(model, images, train=False)
 
-        def total(params):
-            logits, moved = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
-            return jnp.mean(jnp.square(logits)), (logits, moved)
+    def total(params):
+        logits, moved = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return jnp.mean(jnp.square(logits)), (logits, moved)
 
-        results.append(jax.jit(jax.grad(total, has_aux=True))(variables["params"]))
-    assert_close(*results, tolerance=2e-4)
+    @jax.jit
+    def both(params):
+        results = []
+        for cpu in (True, False):
+            monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
+            results.append(jax.grad(total, has_aux=True)(params))
+        return results
+
+    assert_close(*both(variables["params"]), tolerance=2e-4)
 
 
-def test_second_derivatives_are_those_of_the_plain_form(monkeypatch):
-    """By reverse mode twice, as losses learned through a training step need them."""
+def test_first_and_second_derivatives_are_those_of_the_plain_form(monkeypatch):
+    """The second by reverse mode twice, as losses learned through a training step need them."""
 
     class Net(nn.Module):
         @nn.compact
@@ -147,20 +181,25 @@ def test_second_derivatives_are_those_of_the_plain_form(monkeypatch):
             return layers.conv(3, 3, 2, jnp.float32, "phases", init=layers.kaiming_fan_in)(x)
 
     x = draw(2, 8, 8, 5)
-    variables = Net().init(jax.random.key(0), x)
-    results = []
-    for cpu in (True, False):
-        monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
+    variables = random_variables(Net(), x)
 
-        def total(params):
-            logits, _ = Net().apply({**variables, "params": params}, x, mutable=["batch_stats"])
-            return jnp.sum(jnp.square(logits))
+    def total(params):
+        logits, _ = Net().apply({**variables, "params": params}, x, mutable=["batch_stats"])
+        return jnp.sum(jnp.square(logits))
 
-        def slope(params, total=total):
-            return sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(jax.grad(total)(params)))
+    def slope(params):
+        gradient = jax.grad(total)(params)
+        return sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(gradient)), gradient
 
-        results.append(jax.jit(jax.grad(slope))(variables["params"]))
-    assert_close(*results, tolerance=1e-4)
+    @jax.jit
+    def both(params):
+        results = []
+        for cpu in (True, False):
+            monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
+            results.append(jax.grad(slope, has_aux=True)(params))
+        return results
+
+    assert_close(*both(variables["params"]), tolerance=1e-4)
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Runs that do not fit are refused with the number that would, before anything is allocated."""
 
+import dataclasses
 import functools
 import os
 import re
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from edl_jax.backend import memory
@@ -13,7 +15,7 @@ from edl_jax.cli import main as cli
 from edl_jax.core import config as presets
 from edl_jax.core.errors import UserError
 from edl_jax.pretrain import PretrainConfig, evolve as pretrain
-from edl_jax.pretrain.generations import compile_chunk, make_evolution
+from edl_jax.pretrain.generations import CompiledChunk, compile_chunk, make_evolution
 
 DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig())
 MIB = 2**20
@@ -90,48 +92,86 @@ def test_available_bytes_of_this_machine():
     assert found is None or 2**20 < found < 2**50
 
 
-@functools.cache
-def program():
-    return make_evolution(DEBUG, chunk=DEBUG.chunk)
+def pretrain_refused(monkeypatch, capsys, tmp_path, evolution, *flags):
+    """Return what `pretrain` says when it refuses `evolution`, of which nothing may run."""
 
+    def refuse(*_, **__):
+        raise AssertionError("something was allocated")
 
-@pytest.mark.parametrize("runs", [1_000_000, pytest.param(2_000_000_000, marks=pytest.mark.slow)])
-def test_a_million_runs_are_refused_before_anything_is_allocated(
-    free, tmp_path, monkeypatch, capsys, compilations, runs
-):
-    free(256 * MIB)
-    monkeypatch.setattr(pretrain, "make_evolution", lambda *_, **__: program())
+    evolution = evolution._replace(init=refuse, evolve=refuse, compile_others=lambda _: None)
+    monkeypatch.setattr(pretrain, "make_evolution", lambda *_, **__: evolution)
+    monkeypatch.setattr(pretrain, "solve_optimum", lambda _: None)
     out = tmp_path / "run"
-    with compilations() as counts:
-        assert cli.main(["pretrain", "--config", "debug", "--runs", str(runs), "--out", str(out)]) == 2
-    assert counts["jit(evolve_runs)"] == 1
-    assert not {"jit(_start)", "jit(init_strategy)"} & set(counts)  # what init runs
+    assert cli.main(["pretrain", "--config", "debug", "--out", str(out), *flags]) == 2
     printed, err = capsys.readouterr()
+    assert printed == ""
+    assert err.count("error: ") == 1
+    assert not out.exists()
+    return err[err.index("error: ") :]
+
+
+def test_a_million_runs_are_refused_before_anything_is_allocated(free, tmp_path, monkeypatch, capsys):
+    """XLA's analysis of the real program, for runs that no machine could hold."""
+    free(256 * MIB)
+    evolution = make_evolution(DEBUG, chunk=DEBUG.chunk)
+    err = pretrain_refused(monkeypatch, capsys, tmp_path, evolution, "--runs", "1000000")
     found = re.fullmatch(
-        rf"error: {runs} runs need [\d.]+ GiB of the 0\.3 GiB that are free: (\d+) would fit, give --runs \1\n", err
+        r"error: 1000000 runs need [\d.]+ GiB of the 0\.3 GiB that are free: (\d+) would fit, give --runs \1\n", err
     )
     assert found, err
-    assert printed == ""
-    assert not out.exists()
-    fitting = int(found[1])
-    assert 1 < fitting < runs
-    compile_chunk(program(), fitting, 16)
+    assert 1 < int(found[1]) < 1_000_000
 
 
-def test_a_population_too_large_is_refused(free, tmp_path, capsys):
+def test_a_population_too_large_is_refused(free, tmp_path, monkeypatch, capsys):
     free(64 * MIB)
-    out = tmp_path / "run"
-    line = ["pretrain", "--config", "debug", "--out", str(out), "--population-size"]
-    assert cli.main([*line, "1000000"]) == 2
-    err = capsys.readouterr().err
-    found = re.search(r"lower --population-size \(about (\d+) would fit\), --num-pairs or --held-out-pairs\n$", err)
-    assert found, err
-    assert err.startswith("error: a run of 1000000 members would need ")
-    assert err.count("\n") == 1
-    assert not out.exists()
-    es = presets.override(DEBUG.es, {"population_size": int(found[1])})
-    smaller = make_evolution(DEBUG, chunk=DEBUG.chunk)
-    compile_chunk(smaller, 1, es.population_size)
+    large = CompiledChunk(Compiled(1, MIB, MIB, 900 * MIB), None)
+    evolution = make_evolution(DEBUG, chunk=DEBUG.chunk)._replace(compile=lambda _: large)
+    err = pretrain_refused(monkeypatch, capsys, tmp_path, evolution, "--population-size", "1000000")
+    assert err.startswith("error: a run of 1000000 members would need 0.9 GiB of the 0.1 GiB")
+    assert re.search(r"lower --population-size \(about \d+ would fit\), --num-pairs or --held-out-pairs\n$", err)
+
+
+@pytest.mark.parametrize("runs", [1000, 1_000_000])
+def test_what_would_fit_does_fit_in_a_program_of_runs_in_turn(free, runs):
+    """A program of the shape of evolution's: a map over runs, each a loop that carries what it was given."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def evolve(carried, inputs, count):
+        def one(run):
+            step = lambda _, x: jnp.tanh(x[:, None] * run[1][None, :]).sum(1)  # noqa: E731
+            return jax.lax.fori_loop(0, count, step, run[0])
+
+        return jax.lax.map(one, (carried, inputs))
+
+    def compiled(runs):
+        shapes = (jax.ShapeDtypeStruct((runs, size), jnp.float32) for size in (256, 1024))
+        return evolve.lower(*shapes, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+
+    free(4 * MIB)
+    fitting = int(re.search(r": (\d+) would fit", refusal(compiled(runs), runs))[1])
+    memory.require_fit(compiled(fitting), fitting, 16)
+    refusal(compiled(round(1.1 * fitting) + 1), round(1.1 * fitting) + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [1_000_000, 2_000_000_000])
+def test_what_would_fit_does_fit(free, runs):
+    free(256 * MIB)
+    evolution = make_evolution(DEBUG, chunk=DEBUG.chunk)
+    fitting = int(re.search(r": (\d+) would fit", refusal(evolution.compile(runs).program, runs))[1])
+    compile_chunk(evolution, fitting, 16)
+
+
+@pytest.mark.slow
+def test_a_population_that_would_fit_does_fit(free):
+    def evolution(population_size):
+        es = presets.override(DEBUG.es, {"population_size": population_size})
+        return make_evolution(dataclasses.replace(DEBUG, es=es), chunk=DEBUG.chunk)
+
+    free(64 * MIB)
+    message = refusal(evolution(1_000_000).compile(1).program, 1, 1_000_000)
+    fitting = int(re.search(r"about (\d+) would fit", message)[1])
+    compile_chunk(evolution(fitting), 1, fitting)
 
 
 @pytest.mark.parametrize(("content", "limit"), [("1048576\n", 1 << 20), ("max\n", None), (None, None)])

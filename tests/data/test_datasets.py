@@ -1,5 +1,6 @@
 """Every registered data set: shapes, types, classes, statistics, and errors at once."""
 
+import functools
 import shutil
 import time
 
@@ -9,34 +10,25 @@ import pytest
 
 from edl_jax import data
 from edl_jax.core.errors import UserError
-from edl_jax.data import decode, registry, tfds_directory
+from edl_jax.data import decode, registry, tfds_directory, tfds_reader
 
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("cache")
-    yield directory
-    shutil.rmtree(directory)  # 240 MB that pytest would keep
+PREPARED = [name for name in data.names() if registry.spec(name).tfds]
 
 
 @pytest.fixture
-def load(request, cache_dir):
-    """Load by name; skips where the data is not prepared."""
+def real(request):
+    """Return a function of a name: the TFDS directory that holds the real set; skips where there is none."""
 
-    def load(name):
-        if not registry.spec(name).tfds:
-            return data.load(name)
+    def find(name):
         data_dir = request.getfixturevalue("real_data_dir")
         if not (data_dir / name).is_dir():
             pytest.skip(f"{name} is not prepared here")
-        return data.load(name, data_dir, cache_dir)
+        return data_dir
 
-    return load
+    return find
 
 
-@pytest.mark.parametrize("name", data.names())
-def test_dataset_is_complete(name, load, no_network):
-    dataset = load(name)
+def assert_complete(name, dataset):
     spec = registry.spec(name)
     assert dataset.name == name
     assert (dataset.num_classes, dataset.augment) == (spec.num_classes, spec.augment)
@@ -58,6 +50,51 @@ def test_dataset_is_complete(name, load, no_network):
     assert dataset.mean.shape == dataset.std.shape == spec.image_shape[-1:]
 
 
+def test_digits_are_complete(no_network):
+    assert_complete("digits", data.load("digits"))
+
+
+PUBLISHED = {  # examples of both splits; the first labels as TFDS stores them
+    "cifar10": ((50_000, 10_000), "horse", [7, 8, 4, 4, 6]),
+    "fashion_mnist": ((60_000, 10_000), "Sneaker", [2, 1, 8, 4, 1]),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_real_set_has_its_published_size_and_its_first_images(name, real, no_network):
+    """Decodes a few images of each split; all of them in the slow tier."""
+    spec, (lengths, seventh, first) = registry.spec(name), PUBLISHED[name]
+    source = tfds_reader.source(name, spec.image_shape, spec.num_classes, real(name))
+    assert tuple(source.lengths[split] for split in ("train", "test")) == lengths
+    assert source.label_names[7] == seventh
+    read = source.open()
+    for split, length in source.lengths.items():
+        for start in (0, length - 50):
+            images, labels = read(split, start, start + 50)
+            assert {image.shape for image in images} == {spec.image_shape}
+            assert {image.dtype for image in images} == {np.dtype(np.uint8)}
+            assert set(labels) <= set(range(spec.num_classes))
+            assert np.std(np.stack(images)) > 40
+    assert read("train", 0, 5)[1] == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PREPARED)
+def test_a_real_set_decodes_completely(name, real, tmp_path, no_network):
+    dataset = data.load(name, real(name), tmp_path)
+    shutil.rmtree(tmp_path)  # 240 MB that pytest would keep
+    assert_complete(name, dataset)
+    if name in PUBLISHED:
+        np.testing.assert_array_equal(np.bincount(dataset.train_labels), len(dataset.train_labels) // 10)
+        np.testing.assert_array_equal(np.bincount(dataset.test_labels), 1000)
+    if name == "cifar10":
+        np.testing.assert_allclose(dataset.mean, [0.49140, 0.48216, 0.44653], atol=1e-5)
+        np.testing.assert_allclose(dataset.std, [0.24703, 0.24349, 0.26159], atol=1e-5)
+    if name == "fashion_mnist":
+        np.testing.assert_allclose([dataset.mean, dataset.std], [[0.2860], [0.3530]], atol=1e-4)
+        assert dataset.label_names[9] == "Ankle boot"
+
+
 def test_statistics_are_mean_and_standard_deviation_of_each_channel():
     rng = np.random.default_rng(0)
     images = rng.integers([0, 50, 200], [256, 60, 201], (7000, 4, 5, 3)).astype(np.uint8)
@@ -69,31 +106,14 @@ def test_statistics_are_mean_and_standard_deviation_of_each_channel():
 @pytest.mark.parametrize("name", data.names())
 def test_default_augmentation_keeps_the_shape(name, key):
     spec = registry.spec(name)
-    images = jax.random.bits(key, (4, *spec.image_shape), "uint8")
-    cropped = data.random_crop_flip(key, images, padding=spec.augment.padding, flip=spec.augment.flip)
-    assert cropped.shape == images.shape
+    crop = functools.partial(data.random_crop_flip, padding=spec.augment.padding, flip=spec.augment.flip)
+    cropped = jax.eval_shape(crop, key, jax.ShapeDtypeStruct((4, *spec.image_shape), "uint8"))
+    assert (cropped.shape, cropped.dtype) == ((4, *spec.image_shape), "uint8")
 
 
 def test_digits_are_never_mirrored():
     assert not registry.spec("digits").augment.flip
     assert not registry.spec("mnist").augment.flip
-
-
-def test_cifar10_is_the_real_one(load):
-    dataset = load("cifar10")
-    np.testing.assert_allclose(dataset.mean, [0.49140, 0.48216, 0.44653], atol=1e-5)
-    np.testing.assert_allclose(dataset.std, [0.24703, 0.24349, 0.26159], atol=1e-5)
-    np.testing.assert_array_equal(np.bincount(dataset.train_labels), 5000)
-    np.testing.assert_array_equal(np.bincount(dataset.test_labels), 1000)
-    assert dataset.train_labels[0] == 7
-    assert dataset.label_names[7] == "horse"
-
-
-def test_fashion_mnist_is_the_real_one(load):
-    dataset = load("fashion_mnist")
-    np.testing.assert_allclose([dataset.mean, dataset.std], [[0.2860], [0.3530]], atol=1e-4)
-    np.testing.assert_array_equal(np.bincount(dataset.train_labels), 6000)
-    assert dataset.label_names[9] == "Ankle boot"
 
 
 def test_digits_split_is_fixed_and_loses_nothing():
@@ -115,7 +135,7 @@ def test_unknown_name_lists_the_closest():
         data.load("cifar11")
 
 
-@pytest.mark.parametrize("name", [name for name in data.names() if registry.spec(name).tfds])
+@pytest.mark.parametrize("name", PREPARED)
 def test_absent_data_is_reported_at_once_without_network(name, tmp_path, no_network):
     start = time.perf_counter()
     with pytest.raises(UserError) as error:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,17 +21,52 @@ from edl_jax.data import registry, tfds_directory
 
 MODULE = importlib.import_module("edl_jax.data.prepare")  # the package's attribute is the function
 
-PREPARE = """
-import json, sys
+# What needs a process of its own: one part after another, no module of the tests is loaded, the last part is killed.
+PROGRAM = """
+import importlib, json, resource, socket, sys, time
 import edl_jax.data as data
-path, data_dir, checksums = sys.argv[1:]
+path, root, checksums = sys.argv[1:]
 checksums = {name: tuple(value) for name, value in json.loads(checksums).items()}
+
+def refuse(*_, **__):
+    raise AssertionError("the network was used")
+socket.getaddrinfo = socket.socket.connect = refuse
+
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, hard))  # unpacking fits, the train split does not
+try:
+    data.prepare("cifar10", archive=path, data_dir=root + "/full", _checksums=checksums)
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+data.prepare("cifar10", archive=path, data_dir=root + "/tfds", _checksums=checksums)
+dataset = data.load("cifar10", root + "/tfds", root + "/cache")
+print(dataset.train_images.shape, "tensorflow" in sys.modules)
+
+module = importlib.import_module("edl_jax.data.prepare")
+encode, count = module.encode_png, 0
+def encode_slowly(image):
+    global count
+    count += 1
+    if count == 330:  # the train split is written, the test split is not
+        print("ready", flush=True)
+        time.sleep(600)
+    return encode(image)
+module.encode_png = encode_slowly
+data.prepare("cifar10", archive=path, data_dir=root + "/killed", _checksums=checksums)
 """
 
 
-def run(script, archive, data_dir):
-    command = [sys.executable, "-c", PREPARE + script, str(archive.path), str(data_dir), json.dumps(archive.checksums)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def process(archive, tmp_path_factory):
+    """What `PROGRAM` leaves when it is killed inside its last part: `root`, and the lines that it wrote."""
+    root = tmp_path_factory.mktemp("process")
+    command = [sys.executable, "-c", PROGRAM, str(archive.path), str(root), json.dumps(archive.checksums)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        lines = [child.stdout.readline() for _ in range(3)]
+        child.send_signal(signal.SIGKILL)
+        return SimpleNamespace(root=root, lines=lines, errors=child.stderr.read(), more=child.stdout.read())
 
 
 def examples(data_dir, split):
@@ -63,19 +99,9 @@ def test_result_is_a_directory_of_tfds_and_nothing_else_is_left(prepared_dir):
     assert int(builder.info.download_size) == 170_052_171
 
 
-def test_needs_no_tensorflow_and_no_network_and_is_silent(archive, tmp_path):
-    script = """
-import socket
-def refuse(*_, **__): raise AssertionError("the network was used")
-socket.getaddrinfo = socket.socket.connect = refuse
-data.prepare("cifar10", archive=path, data_dir=data_dir, _checksums=checksums)
-dataset = data.load("cifar10", data_dir, data_dir + "/cache")
-assert dataset.train_images.shape == (300, 32, 32, 3)
-assert "tensorflow" not in sys.modules
-"""
-    process = run(script, archive, tmp_path / "tfds")
-    output = process.communicate(timeout=120)
-    assert (process.returncode, *output) == (0, "", "")
+def test_needs_no_tensorflow_and_no_network_and_is_silent(process):
+    assert process.lines[1:] == ["(300, 32, 32, 3) False\n", "ready\n"], process.errors
+    assert (process.errors, process.more) == ("", "")
 
 
 def test_everything_replaced_is_restored(prepared_dir):
@@ -215,47 +241,20 @@ def test_no_network_names_the_url_and_the_way_out(tmp_path, no_network):
     assert tfds_directory.find("cifar10", tmp_path) is None
 
 
-def test_kill_in_the_middle_leaves_nothing_that_is_accepted(archive, tmp_path):
-    script = """
-import importlib, time
-module = importlib.import_module("edl_jax.data.prepare")
-encode, count = module.encode_png, 0
-def encode_slowly(image):
-    global count
-    count += 1
-    if count == 330:  # the train split is written, the test split is not
-        print("ready", flush=True)
-        time.sleep(600)
-    return encode(image)
-module.encode_png = encode_slowly
-data.prepare("cifar10", archive=path, data_dir=data_dir, _checksums=checksums)
-"""
-    process = run(script, archive, tmp_path)
-    with process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGKILL)
-    assert list((tmp_path / "cifar10").iterdir())  # remains, but none that counts
+def test_kill_in_the_middle_leaves_nothing_that_is_accepted(process, archive, tmp_path):
+    root = process.root / "killed"
+    assert list((root / "cifar10").iterdir())  # remains, but none that counts
     with pytest.raises(UserError, match="no prepared cifar10"):
-        data.load("cifar10", tmp_path)
-    directory = data.prepare("cifar10", archive=archive.path, data_dir=tmp_path, _checksums=archive.checksums)
-    assert len(data.load("cifar10", tmp_path, tmp_path / "cache").train_images) == 300
-    assert directory == tmp_path / "cifar10" / "3.0.2"
+        data.load("cifar10", root)
+    directory = data.prepare("cifar10", archive=archive.path, data_dir=root, _checksums=archive.checksums)
+    assert len(data.load("cifar10", root, tmp_path / "cache").train_images) == 300
+    assert directory == root / "cifar10" / "3.0.2"
 
 
-def test_full_disk_is_an_os_error_and_leaves_nothing(archive, tmp_path):
-    """A limit on the size of files stands for the full disk: unpacking fits, the train split does not."""
-    script = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
-try:
-    data.prepare("cifar10", archive=path, data_dir=data_dir, _checksums=checksums)
-except OSError as error:
-    print(error.strerror)
-"""
-    process = run(script, archive, tmp_path)
-    output, errors = process.communicate(timeout=120)
-    assert (process.returncode, output) == (0, "File too large\n"), errors
-    assert list((tmp_path / "cifar10").iterdir()) == []
+def test_full_disk_is_an_os_error_and_leaves_nothing(process):
+    """A limit on the size of files stands for the full disk."""
+    assert process.lines[0] == "File too large\n", process.errors
+    assert list((process.root / "full" / "cifar10").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [name for name in data.names() if registry.spec(name).tfds])

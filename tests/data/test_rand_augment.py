@@ -14,6 +14,7 @@ from edl_jax import data
 rand_augment = importlib.import_module("edl_jax.data.augment.rand_augment")
 
 FILL = 77
+EVERY_OPERATION, BOTH_SIGNS = np.repeat(np.arange(14), 2), np.tile(np.float32([1, -1]), 14)
 SHAPE = (18, 30)  # large enough for equalize to have a step of more than one pixel a level
 
 
@@ -78,12 +79,10 @@ def test_the_operations_are_those_of_the_paper():
     [(9, 3), (0, 1), pytest.param(30, 3, marks=pytest.mark.slow), pytest.param(17, 1, marks=pytest.mark.slow)],
 )
 def test_every_operation_agrees_with_pil(apply, magnitude, channels):
-    operations = np.repeat(np.arange(14), 2)
-    signs = np.tile([1.0, -1.0], 14).astype(np.float32)
     images = random_images(28, channels)
-    result = np.asarray(apply(images, operations, signs, magnitude, FILL))
+    result = np.asarray(apply(images, EVERY_OPERATION, BOTH_SIGNS, magnitude, FILL))
     assert result.dtype == np.uint8
-    for image, operation, sign, found in zip(images, operations, signs, result, strict=True):
+    for image, operation, sign, found in zip(images, EVERY_OPERATION, BOTH_SIGNS, result, strict=True):
         name = rand_augment.OPERATIONS[operation]
         expected = pil(image, name, sign * magnitude / 10)
         if name in rand_augment.MOVES:
@@ -99,12 +98,8 @@ def test_each_image_draws_its_own_operation_uniformly_and_sign(apply):
     """Chi-squared over what one layer made of 2,800 copies: every distinct result has its probability, none is new."""
     image = random_images(1)[0]
     distinct = {}
-    for name in rand_augment.OPERATIONS:
-        for sign in (1.0, -1.0):
-            operation = np.full(28, rand_augment.OPERATIONS.index(name))
-            made = apply(np.repeat(image[None], 28, 0), operation, np.full(28, sign, np.float32), 9, FILL)
-            key = np.asarray(made)[0].tobytes()
-            distinct[key] = distinct.get(key, 0.0) + 1 / 28
+    for made in np.asarray(apply(np.repeat(image[None], 28, 0), EVERY_OPERATION, BOTH_SIGNS, 9, FILL)):
+        distinct[made.tobytes()] = distinct.get(made.tobytes(), 0.0) + 1 / 28
     results = data.rand_augment(jax.random.key(1), np.repeat(image[None], 2800, 0), num_ops=1, magnitude=9, fill=FILL)
     counts = dict.fromkeys(distinct, 0)
     for result in np.asarray(results):

@@ -13,14 +13,6 @@ from edl_jax.core.errors import DivergedError, UserError
 from edl_jax.downstream import DownstreamConfig, task as tasks
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """An uninterrupted run: its directory and result."""
-    directory = tmp_path_factory.mktemp("downstream") / "run"
-    result = run(SMALL, out=directory)
-    return directory, result
-
-
 def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
     directory, result = finished
     assert json.loads((directory / "config.json").read_text())["config"]["arch"] == "mlp"
@@ -57,12 +49,14 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
 
 @pytest.mark.parametrize("arch", ["mlp", pytest.param("resnet8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loop", ["steps", "scan", "stream"])
-def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, capsys, compilations, arch, loop):
-    with compilations() as counts:
-        run(changed(arch=arch, loop=loop, train_size=64, epochs=3), out=tmp_path / "run")
+def test_each_function_compiles_once_the_estimate_is_one_line_and_drivers_have_the_same_numbers(
+    tmp_path, capsys, compilations, finished, own_programs, arch, loop
+):
+    with own_programs(), compilations() as counts:
+        run(changed(arch=arch, loop=loop), out=tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{arch} on digits with cross_entropy (cpu): 3 epochs take " in err  # though this is no terminal
+    assert f"{arch} on digits with cross_entropy (cpu): 4 epochs take " in err  # though this is no terminal
     assert err.count("\n") == 1
     ours = {"steps": ("train_batch", "draw_order"), "scan": ("train_epoch",), "stream": ("train_step",)}[loop]
     for name in (*ours, "init", "eval_step"):
@@ -70,16 +64,17 @@ def test_each_function_compiles_once_and_the_estimate_is_one_line(tmp_path, caps
         assert list(found.values()) == [1], (name, counts)
     counts.pop("jit(stage)", None)  # Orbax's, one for each group of arrays that it copies
     assert max(counts.values()) == 1, counts  # nothing else is compiled anew each epoch
+    if arch == SMALL.arch:
+        for row, expected in zip(rows_of(tmp_path / "run"), rows_of(finished[0]), strict=True):
+            for name in ("train_loss", "test_nll", "train_accuracy", "test_accuracy"):
+                assert row[name] == pytest.approx(expected[name], rel=1e-4)
 
 
-def test_images_that_do_not_fit_are_streamed_with_the_same_numbers(finished, tmp_path, monkeypatch):
+def test_images_that_do_not_fit_are_streamed(monkeypatch):
     images = data.load("digits").test_images.nbytes + 256 * 64
-    monkeypatch.setattr(memory, "total_bytes", lambda: 2 * images - 1)
-    result = run(SMALL, out=tmp_path / "run")
-    assert result["loop"] == "stream"
-    for row, expected in zip(rows_of(tmp_path / "run"), rows_of(finished[0]), strict=True):
-        for name in ("train_loss", "test_nll", "train_accuracy", "test_accuracy"):
-            assert row[name] == pytest.approx(expected[name], rel=1e-4)
+    for total, loop in ((2 * images - 1, "stream"), (2 * images, "steps")):
+        monkeypatch.setattr(memory, "total_bytes", lambda total=total: total)
+        assert tasks.prepare_task(SMALL, None, None).loop == loop
 
 
 def test_resuming_a_finished_run_returns_its_result(finished):
@@ -104,11 +99,11 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
 
     def nan_when_small(logits, labels, **_):
         losses = cross_entropy(logits, labels)
-        return jnp.where(jnp.mean(losses) < 0.4, jnp.nan, losses)
+        return jnp.where(jnp.mean(losses) < 0.8, jnp.nan, losses)
 
     monkeypatch.setattr(tasks.loss, "get", lambda name: nan_when_small)
     directory = tmp_path / "run"
-    config = changed(loop=loop, epochs=8)
+    config = changed(loop=loop)
     with pytest.raises(DivergedError) as caught:
         run(config, out=directory)
     message = str(caught.value)
@@ -118,7 +113,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     epoch = len(rows) + 1  # the first that did not finish
     step = int(message.split("at step ")[1].split()[0])
     assert (epoch - 1) * 8 <= step < epoch * 8
-    assert step > 0
+    assert epoch > 1
     assert "cross_entropy" in message
     assert f"(epoch {epoch}, lr 0." in message
     assert f"checkpoint is that of epoch {epoch - 1} in {directory}" in message
@@ -127,7 +122,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     # The kept checkpoint is usable: with a loss that behaves, the run goes on from there.
     monkeypatch.undo()
     assert run(config, out=directory, resume=True)["test_accuracy"] > 0.7
-    assert [row["epoch"] for row in rows_of(directory)] == list(range(1, 9))
+    assert [row["epoch"] for row in rows_of(directory)] == [1, 2, 3, 4]
 
 
 def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
@@ -189,18 +184,13 @@ def test_loss_of_another_number_of_classes_is_refused_in_a_line(tmp_path, monkey
     assert not (tmp_path / "run").exists()
 
 
-def test_seeds_differ(tmp_path, finished):
-    other = run(changed(seed=1), out=tmp_path / "other")
-    assert other["test_nll"] != finished[1]["test_nll"]
-
-
 @pytest.mark.parametrize("name", presets.preset_names("downstream"))
 def test_presets_are_valid_and_say_what_they_are_for(name):
     presets.load_preset("downstream", name, DownstreamConfig())
     path = presets.presets_dir() / "downstream" / f"{name}.yaml"
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ")
-    assert "edl-jax downstream" in first
+    assert " downstream --" in first  # the command line
 
 
 def test_default_preset_is_the_papers():
@@ -208,10 +198,12 @@ def test_default_preset_is_the_papers():
     assert load("downstream", "default", DownstreamConfig()) == load("downstream", "paper", DownstreamConfig())
 
 
-def test_digits_preset_reaches_its_accuracy(tmp_path):
+@pytest.mark.parametrize(("epochs", "accuracy"), [(6, 0.93), pytest.param(30, 0.96, marks=pytest.mark.slow)])
+def test_digits_preset_reaches_its_accuracy(tmp_path, epochs, accuracy):
     settings = presets.load_preset("downstream", "digits", DownstreamConfig())
-    result = run(presets.override(settings, {"loss": "cross_entropy"}), out=tmp_path / "run")
-    assert result["test_accuracy"] > 0.96
+    assert settings.epochs == 30
+    result = run(presets.override(settings, {"loss": "cross_entropy", "epochs": epochs}), out=tmp_path / "run")
+    assert result["test_accuracy"] > accuracy
 
 
 @pytest.mark.slow

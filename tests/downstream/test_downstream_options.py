@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import struct
 import time
 
@@ -41,15 +42,26 @@ def test_what_is_reported_is_of_the_average(finished):
     directory, result = finished
     task, state = state_of(directory, OPTIONS)
 
-    def accuracy(variables):
+    @jax.jit
+    def logits_of(variables):
         images = training.make_prepare(task.dataset, np.float32)(task.dataset.test_images)
-        logits = task.model.apply(variables, images, train=False)
-        return float(np.mean(np.argmax(logits, axis=-1) == task.dataset.test_labels))
+        return task.model.apply(variables, images, train=False)
+
+    def accuracy(variables):
+        return float(np.mean(np.argmax(logits_of(variables), axis=-1) == task.dataset.test_labels))
 
     assert result["test_accuracy"] == pytest.approx(accuracy(state.average))
     assert result["test_accuracy_last_weights"] == pytest.approx(accuracy(state.variables))
     assert result["test_accuracy"] != result["test_accuracy_last_weights"]
     assert rows_of(directory)[-1]["test_accuracy"] == result["test_accuracy"]
+
+
+def test_the_average_is_what_is_evaluated(finished, tmp_path, no_figures):
+    directory, result = finished
+    shutil.copytree(directory, tmp_path / "run")
+    found = evaluate.run(tmp_path / "run")
+    assert found["nll"] == pytest.approx(result["test_nll"], rel=1e-5)
+    assert found["accuracy"] == result["test_accuracy"] != result["test_accuracy_last_weights"]
 
 
 def test_nothing_is_chosen_on_the_test_set(finished):

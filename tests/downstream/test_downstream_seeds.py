@@ -8,7 +8,7 @@ import statistics
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from downstream_cases import changed, numbers, rows_of, run
+from downstream_cases import SMALL, numbers, rows_of, run
 
 from edl_jax import downstream, loss
 from edl_jax.backend import roofline as profile
@@ -19,37 +19,41 @@ from edl_jax.downstream import task as tasks
 from edl_jax.downstream.seeds import COMMAND
 from edl_jax.study import summary
 
-CONFIG = changed(train_size=128, epochs=2)
-
 
 def run_seeds(config, seeds, **keywords):
     return downstream.run_seeds(config, seeds, figures=False, **keywords)
 
 
-@pytest.fixture(scope="module")
-def several(tmp_path_factory):
-    """Runs of two seeds: their directory and result."""
-    out = tmp_path_factory.mktemp("seeds") / "out"
-    return out, run_seeds(CONFIG, (3, 1), out=out)
+MADE = {}
 
 
-def test_each_run_is_that_of_its_seed_alone(several, tmp_path):
-    out, result = several
-    single = run(dataclasses.replace(CONFIG, seed=1), out=tmp_path / "single")
-    assert numbers(json.loads((out / "seed-1" / "result.json").read_text())) == numbers(single)
-    assert [numbers(row) for row in rows_of(out / "seed-1")] == [numbers(row) for row in rows_of(tmp_path / "single")]
-    assert (out / "seed-1" / "config.json").read_text() == (tmp_path / "single" / "config.json").read_text()
-    for name in ("checkpoints/2", "report.json", "environment.json"):
-        assert (out / "seed-1" / name).exists()
+@pytest.fixture
+def several(tmp_path_factory, compilations, own_programs):
+    """Runs of two seeds, made once: their directory, their result, and a Counter of what they compiled."""
+    if not MADE:
+        out = tmp_path_factory.mktemp("seeds") / "out"
+        with own_programs(), compilations() as counts:
+            MADE["several"] = (out, run_seeds(SMALL, (3, 0), out=out), counts)
+    return MADE["several"]
+
+
+def test_each_run_is_that_of_its_seed_alone(several, finished):
+    out, result, _ = several
+    single, expected = finished
+    assert numbers(json.loads((out / "seed-0" / "result.json").read_text())) == numbers(expected)
+    assert [numbers(row) for row in rows_of(out / "seed-0")] == [numbers(row) for row in rows_of(single)]
+    assert (out / "seed-0" / "config.json").read_text() == (single / "config.json").read_text()
+    for name in ("checkpoints/4", "report.json", "environment.json"):
+        assert (out / "seed-0" / name).exists()
     assert json.loads((out / "result.json").read_text()) == result
 
 
 def test_result_is_mean_and_sample_deviation(several):
-    out, result = several
-    assert result["seeds"] == [3, 1]
-    assert [run["seed"] for run in result["runs"]] == [3, 1]
+    out, result, _ = several
+    assert result["seeds"] == [3, 0]
+    assert [run["seed"] for run in result["runs"]] == [3, 0]
     for name in ("test_accuracy", "test_nll"):
-        values = [json.loads((out / f"seed-{seed}" / "result.json").read_text())[name] for seed in (3, 1)]
+        values = [json.loads((out / f"seed-{seed}" / "result.json").read_text())[name] for seed in (3, 0)]
         assert values[0] != values[1]
         assert result["mean"][name] == pytest.approx(statistics.fmean(values))
         assert result["std"][name] == pytest.approx(statistics.stdev(values))
@@ -58,16 +62,16 @@ def test_result_is_mean_and_sample_deviation(several):
 
 def test_summarize_takes_the_directory(several):
     groups = summary.read([several[0]])
-    assert [result["seed"] for result in groups["cross_entropy"]] == [3, 1]
-    assert "| cross_entropy | 1 3 |" in summary.table(groups)
+    assert [result["seed"] for result in groups["cross_entropy"]] == [3, 0]
+    assert "| cross_entropy | 0 3 |" in summary.table(groups)
     assert summary._SEEDS == COMMAND
-    with pytest.raises(UserError, match=r"same loss and seed \(cross_entropy, 1\)"):
-        summary.read([several[0], several[0] / "seed-1"])
+    with pytest.raises(UserError, match=r"same loss and seed \(cross_entropy, 0\)"):
+        summary.read([several[0], several[0] / "seed-0"])
 
 
-def test_all_seeds_share_one_compilation(tmp_path, compilations):
-    with compilations() as counts:
-        run_seeds(changed(train_size=96, epochs=2), (0, 1, 2), out=tmp_path / "out")
+def test_all_seeds_share_one_compilation(several):
+    _, result, counts = several
+    assert result["runs"][1]["compile_seconds"] == 0.0 < result["runs"][0]["compile_seconds"]
     counts.pop("jit(stage)", None)  # Orbax's
     ours = {name: count for name, count in counts.items() if re.search("train_batch|eval_step|init|draw_order", name)}
     assert len(ours) >= 4
@@ -84,17 +88,17 @@ def test_resume_keeps_finished_seeds_and_continues_the_others(several, tmp_path,
     def die_after(self, row):
         original(self, row)
         calls.append(row)
-        if len(calls) == 4:  # the last epoch of the second run, before its checkpoint
+        if len(calls) == 8:  # the last epoch of the second run, before its checkpoint
             raise Killed
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(Run, "log", die_after)
         with pytest.raises(Killed):
-            run_seeds(CONFIG, (3, 1), out=out)
+            run_seeds(SMALL, (3, 0), out=out)
     assert not (out / "result.json").exists()
     before = (out / "seed-3" / "environment.json").read_bytes()
-    resumed = run_seeds(CONFIG, (3, 1), out=out, resume=True)
+    resumed = run_seeds(SMALL, (3, 0), out=out, resume=True)
     assert (out / "seed-3" / "environment.json").read_bytes() == before
     assert [numbers(run) for run in resumed["runs"]] == [numbers(run) for run in several[1]["runs"]]
 
@@ -114,7 +118,7 @@ def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypat
     monkeypatch.setattr("edl_jax.downstream.seeds.prepare_task", spoiled)
     monkeypatch.setattr("edl_jax.plot.classifier.draw", lambda *_, **__: None)
     out = tmp_path / "out"
-    line = f"downstream --config debug --epochs 2 --train-size 128 --out {out} --seeds 0 1 2"
+    line = f"downstream --config debug --train-size 256 --out {out} --seeds 0 1 2"
     assert cli.main(line.split()) == 3
     shown = capsys.readouterr()
     assert "cross_entropy on digits, seeds 0 2: test accuracy 0." in shown.out
@@ -127,18 +131,17 @@ def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypat
     assert not (out / "seed-1" / "result.json").exists()
 
 
-def test_profile_writes_a_trace_and_changes_no_number(tmp_path, monkeypatch, capsys):
+def test_profile_writes_a_trace_and_changes_no_number(tmp_path, monkeypatch, capsys, finished):
     monkeypatch.setattr(profile, "_MATRIX", 64)
     monkeypatch.setattr(profile, "_VECTOR", 1 << 18)
-    plain = run(CONFIG, out=tmp_path / "plain")
-    profiled = run(CONFIG, out=tmp_path / "run", profile=True)
-    assert numbers(profiled) == numbers(plain)
+    profiled = run(SMALL, out=tmp_path / "run", profile=True)
+    assert numbers(profiled) == numbers(finished[1])
     out = capsys.readouterr().out
     trace = next((tmp_path / "run" / "profile").rglob("*.trace.json.gz"))
     assert trace.stat().st_size > 500
     assert f"at https://ui.perfetto.dev: open {trace}" in out
     assert f"tensorboard --logdir {tmp_path / 'run' / 'profile'}" in out
-    assert "trace of 4 steps" in out
+    assert "trace of 8 steps" in out
     assert float(re.search(r"profile: ([\d,.]+) images/s", out)[1].replace(",", "")) > 0
     # 26,122 parameters, 32 images: about 2 operations forwards and 4 backwards for each weight.
     gflop = float(re.search(r"one step: (\S+) GFLOP", out)[1])

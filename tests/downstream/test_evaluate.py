@@ -6,33 +6,25 @@ import shutil
 
 import numpy as np
 import pytest
-from downstream_cases import run as train
 from matplotlib.image import imread
 
 from edl_jax import data
 from edl_jax.cli import main as cli
-from edl_jax.core.config import load_preset
-from edl_jax.downstream import DownstreamConfig, evaluate
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    path = tmp_path_factory.mktemp("evaluate") / "run"
-    return path, train(load_preset("downstream", "debug", DownstreamConfig()), out=path)
+from edl_jax.downstream import evaluate
 
 
 @pytest.fixture
-def run(trained, tmp_path):
-    shutil.copytree(trained[0], tmp_path / "run")
+def run(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
     return tmp_path / "run"
 
 
-def test_the_metrics_are_those_of_training_and_more(trained, run, capsys):
+def test_the_metrics_are_those_of_training_and_more(finished, run, capsys):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert cli.main(["evaluate", str(run), "--temperature"]) == 0
     shown = capsys.readouterr().out
     found = json.loads((run / "evaluation" / "digits.json").read_text())
-    result = trained[1]
+    result = finished[1]
     for name in ("accuracy", "nll", "ece"):
         assert found[name] == pytest.approx(result[f"test_{name}"], rel=1e-5)
     assert f"accuracy {result['test_accuracy']:.4f}" in shown
@@ -48,14 +40,18 @@ def test_the_metrics_are_those_of_training_and_more(trained, run, capsys):
         assert path.read_bytes() == content, path  # the run itself is left as it is
 
 
-def test_an_evaluation_is_replaced_only_when_asked_to(run, capsys):
-    assert cli.main(["evaluate", str(run)]) == 0
+def test_an_evaluation_is_replaced_only_when_asked_to(run, capsys, no_figures):
+    earlier = run / "evaluation" / "digits.json"
+    earlier.parent.mkdir()
+    earlier.write_text("{}")
     assert cli.main(["evaluate", str(run)]) == 2
     assert "digits.json exists: give --overwrite to replace it" in capsys.readouterr().err
+    assert earlier.read_text() == "{}"
     assert cli.main(["evaluate", str(run), "--overwrite"]) == 0
+    assert json.loads(earlier.read_text())["dataset"] == "digits"
 
 
-def test_a_damaged_newest_checkpoint_leaves_the_one_before(run, caplog):
+def test_a_damaged_newest_checkpoint_leaves_the_one_before(run, caplog, no_figures):
     steps = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
     for file in steps[-1].rglob("*"):
         if file.is_file():
@@ -66,11 +62,11 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(run, caplog):
     assert steps[-1].is_dir()  # nothing was removed
 
 
-def test_the_artifact_of_the_loss_may_be_gone(trained, run):
+def test_the_artifact_of_the_loss_may_be_gone(finished, run, no_figures):
     record = json.loads((run / "config.json").read_text())
     record["config"] |= {"loss": "gone/loss.safetensors", "label_noise": 0.4}
     (run / "config.json").write_text(json.dumps(record))
-    assert evaluate.run(run)["accuracy"] == pytest.approx(trained[1]["test_accuracy"])
+    assert evaluate.run(run)["accuracy"] == pytest.approx(finished[1]["test_accuracy"])
 
 
 @pytest.mark.parametrize(
@@ -116,15 +112,6 @@ def test_a_test_set_without_training_images_whose_name_has_a_slash(run, monkeypa
         *(f"{stem}-{figure}.png" for figure in ("curves", "confusion", "reliability")),
     }
     assert json.loads((run / "evaluation" / f"{stem}.json").read_text())["dataset"] == name
-
-
-def test_the_average_is_what_is_evaluated(trained, tmp_path):
-    config = dataclasses.replace(load_preset("downstream", "debug", DownstreamConfig()), ema=0.95)
-    result = train(config, out=tmp_path / "run")
-    assert result["test_accuracy_last_weights"] == trained[1]["test_accuracy"]  # averaging does not change training
-    assert result["test_nll"] != pytest.approx(trained[1]["test_nll"], rel=1e-3)
-    found = evaluate.run(tmp_path / "run")
-    assert found["nll"] == pytest.approx(result["test_nll"], rel=1e-5)
 
 
 def test_another_data_set_must_have_the_same_images_and_classes(run, monkeypatch, capsys):

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_a_folder_is_trained_on_streamed_and_evaluated(folder, tmp_path, monkeypatch, capsys):
+def test_a_folder_is_trained_on_streamed_and_evaluated(folder, tmp_path, monkeypatch, capsys, no_figures):
     monkeypatch.setenv("EDL_JAX_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(folder.parent)
     out = tmp_path / "run"

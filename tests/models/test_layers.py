@@ -12,6 +12,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.models.efficientnet import SqueezeExcite
 from edl_jax.models.mixer import MLPMixer
 from edl_jax.models.preresnet import PreActBlock
+from edl_jax.models.resnet import BasicBlock, BottleneckBlock
 from edl_jax.models.vit import ViT
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 4, 6, 2)).astype(np.float32)
@@ -45,6 +46,23 @@ def embed(p, patch):
     return dense(x, {"kernel": p["kernel"].reshape(-1, p["kernel"].shape[-1]), "bias": p["bias"]})
 
 
+def assert_logits_and_gradients(model, params, expected):
+    """Compare logits; the gradient of training must be finite and reach every parameter."""
+
+    @jax.jit
+    def both(params):
+        def objective(params):
+            return jnp.sum(jax.nn.log_softmax(model.apply({"params": params}, IMAGES, train=True))[:, 0])
+
+        return model.apply({"params": params}, IMAGES, train=False), jax.grad(objective)(params)
+
+    logits, gradient = both(params)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.all(np.isfinite(leaf)), path
+        assert np.any(np.asarray(leaf) != 0), path
+
+
 def test_vit_agrees_with_numpy():
     model = ViT(5, patch=2, width=6, depth=1, heads=2)
     params = random_params(model, IMAGES, train=False)
@@ -59,8 +77,7 @@ def test_vit_agrees_with_numpy():
     x = x + dense(np.concatenate(heads, -1), p["out"])
     x = x + dense(gelu(dense(layer_norm(x, p["norm2"]), p["dense1"])), p["dense2"])
     expected = dense(layer_norm(x[:, 0], params["norm"]), params["head"])
-    logits = jax.jit(lambda v: model.apply(v, IMAGES, train=False))({"params": params})
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    assert_logits_and_gradients(model, params, expected)
 
 
 def test_mixer_agrees_with_numpy():
@@ -72,26 +89,7 @@ def test_mixer_agrees_with_numpy():
     x = x + dense(hidden, p["token_dense2"]).swapaxes(1, 2)
     x = x + dense(gelu(dense(layer_norm(x, p["norm2"]), p["feature_dense1"])), p["feature_dense2"])
     expected = dense(layer_norm(x, params["norm"]).mean(1), params["head"])
-    logits = jax.jit(lambda v: model.apply(v, IMAGES, train=False))({"params": params})
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        ViT(5, patch=2, width=6, depth=1, heads=2),
-        pytest.param(MLPMixer(5, patch=2, width=5, depth=1), marks=pytest.mark.slow),
-    ],
-)
-def test_gradient_of_a_small_transformer_reaches_every_parameter(model):
-    params = random_params(model, IMAGES, train=False)
-
-    def objective(params):
-        return jnp.sum(jax.nn.log_softmax(model.apply({"params": params}, IMAGES, train=True))[:, 0])
-
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(objective))(params)):
-        assert np.all(np.isfinite(leaf)), path
-        assert np.any(np.asarray(leaf) != 0), path
+    assert_logits_and_gradients(model, params, expected)
 
 
 def test_squeeze_and_excitation_agrees_with_numpy():
@@ -107,13 +105,25 @@ def test_squeeze_and_excitation_agrees_with_numpy():
 def test_shortcut_of_a_preactivation_block_is_the_raw_input_except_in_the_first(first):
     block = PreActBlock(2, first=first)
     variables = jax.eval_shape(lambda key: block.init(key, IMAGES, train=False), jax.random.key(0))
-    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), variables)
     for name in ("norm1", "norm2"):
-        variables["batch_stats"][name]["var"] = jnp.ones(2)
-        variables["params"][name]["scale"] = jnp.ones(2)
+        variables["batch_stats"][name]["var"] = np.ones(2, np.float32)
+        variables["params"][name]["scale"] = np.ones(2, np.float32)
     # Convolutions of zeros leave the shortcut alone.
     out = jax.jit(lambda v: block.apply(v, IMAGES, train=False))(variables)
     np.testing.assert_allclose(out, np.maximum(IMAGES, 0) if first else IMAGES, rtol=1e-4)
+
+
+@pytest.mark.parametrize("block", [BasicBlock(4), BottleneckBlock(1)])
+def test_a_residual_block_adds_its_shortcut(block):
+    images = np.concatenate([IMAGES, -IMAGES], axis=-1)
+    variables = jax.eval_shape(lambda key: block.init(key, images, train=False), jax.random.key(0))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), variables)
+    for name in ("norm1", "norm2", "norm3")[: len(variables["batch_stats"])]:
+        variables["params"][name] = jax.tree.map(np.zeros_like, variables["params"][name])
+    # What is scaled to 0 leaves the shortcut alone.
+    out = jax.jit(lambda v: block.apply(v, images, train=False))(variables)
+    np.testing.assert_allclose(out, np.maximum(images, 0), rtol=1e-6)
 
 
 # Standard deviation of a kernel of `size` x `size`, given fan-in and fan-out.

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,23 +35,27 @@ def test_subset_beyond_the_data_set_is_refused(digits):
 
 
 def test_prepared_images_are_standardised(digits):
-    clean = training.make_prepare(digits, jnp.float32)(digits.train_images)
-    assert float(jnp.mean(clean)) == pytest.approx(0.0, abs=1e-3)
-    assert float(jnp.std(clean)) == pytest.approx(1.0, abs=1e-3)
-    low = training.make_prepare(digits, jnp.bfloat16)(digits.train_images)
+    prepare = [training.make_prepare(digits, dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+    clean, low = jax.jit(lambda images: [one(images) for one in prepare])(digits.train_images)
+    assert np.mean(clean) == pytest.approx(0.0, abs=1e-3)
+    assert np.std(clean) == pytest.approx(1.0, abs=1e-3)
     assert low.dtype == jnp.bfloat16
-    np.testing.assert_allclose(low.astype(jnp.float32), clean, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(np.float32(low), clean, rtol=0.01, atol=0.01)
 
 
 def test_augmentation_is_that_of_the_data_set(digits, key):
     images, labels = digits.train_images[:64], digits.train_labels[:64]
     assert training.make_augment(digits, data.published_config([])) is None
-    still = training.make_augment(digits, data.AugmentConfig())  # digits are neither padded nor mirrored
-    np.testing.assert_array_equal(still(key, images, labels)[0], images)
     flipping = dataclasses.replace(digits, augment=data.Augment(padding=2, flip=True))
-    moved, same = training.make_augment(flipping, data.AugmentConfig())(key, images, labels)
+    ways = (
+        training.make_augment(digits, data.AugmentConfig()),  # digits are neither padded nor mirrored
+        training.make_augment(flipping, data.AugmentConfig()),
+        training.make_augment(digits, data.AugmentConfig(mixup=1.0)),
+    )
+    made = jax.jit(lambda key, images, labels: [augment(key, images, labels) for augment in ways])(key, images, labels)
+    (still, _), (moved, same), (_, mixed) = made
+    np.testing.assert_array_equal(still, images)
     assert not np.array_equal(moved, images)
     np.testing.assert_array_equal(same, labels)
-    _, mixed = training.make_augment(digits, data.AugmentConfig(mixup=1.0))(key, images, labels)
     assert mixed.shape == (64, 10)
     np.testing.assert_allclose(mixed.sum(axis=-1), 1.0, atol=1e-6)

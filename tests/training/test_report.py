@@ -96,15 +96,6 @@ def test_ties_go_to_the_smaller_class_and_nan_is_never_right():
     assert summed(np.full((20, 10), np.nan, np.float32), labels).top5 == 0
 
 
-def test_temperature_changes_confidence_and_not_predictions():
-    report = make_report(*make_examples(3, scale=8.0))
-    plain, soft = report.metrics(), report.at_temperature(4.0).metrics()
-    assert soft["confusion"] == plain["confusion"]
-    assert soft["nll"] < plain["nll"]
-    with pytest.raises(UserError, match=r"temperature is 0\.0, expected a positive number"):
-        report.at_temperature(0.0)
-
-
 def test_report_of_nothing_is_refused():
     with pytest.raises(UserError, match="there are no examples to evaluate"):
         make_report(np.zeros((0, 3)), np.zeros(0, int))

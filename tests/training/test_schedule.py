@@ -26,7 +26,7 @@ WARMED = {
 
 
 def rates(schedule, steps):
-    return np.array([schedule(np.int32(step)) for step in steps], np.float64)
+    return np.asarray(jax.jit(jax.vmap(schedule))(np.array([*steps], np.int32)), np.float64)
 
 
 @pytest.mark.parametrize(("warmup", "golden"), [(0, GOLDEN), (8, WARMED)])

@@ -33,9 +33,11 @@ def augment(key, images, labels):
     return images + 25.5 * jax.random.normal(key, images.shape), labels
 
 
+CREATE = jax.jit(lambda key: training.create_state(key, Linear(), (6, 6, 1), training.sgd(0.1)))
+
+
 def initial():
-    create = jax.jit(lambda key: training.create_state(key, Linear(), (6, 6, 1), training.sgd(0.1)))
-    return create(jax.random.key(0))
+    return CREATE(jax.random.key(0))
 
 
 @functools.cache

@@ -43,9 +43,11 @@ def make_step(loss_fn=cross_entropy, ema=0.9):
     return training.make_train_step(MODEL, loss_fn, OPTIMIZER, prepare, augment, ema=ema)
 
 
+CREATE = jax.jit(lambda key: training.create_state(key, MODEL, (6, 6, 1), OPTIMIZER, average=True))
+
+
 def initial():
-    create = jax.jit(lambda key: training.create_state(key, MODEL, (6, 6, 1), OPTIMIZER, average=True))
-    return create(jax.random.key(0))
+    return CREATE(jax.random.key(0))
 
 
 def data(count):
