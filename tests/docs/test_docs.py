@@ -70,15 +70,9 @@ def test_lines_fit(page):
 
 
 def test_history_is_in_the_changelog_alone():
-    history = re.compile(r"\b(formerly|former default|first version|used to be|no longer|previously|fourteen more)\b", re.I)
-    assert {page.name: history.findall(page.read_text(encoding="utf-8")) for page in PAGES} == dict.fromkeys(
-        (page.name for page in PAGES), []
-    )
-
-
-def test_no_placeholder_is_left():
-    for page in PAGES:
-        assert not re.findall(r"@[A-Z_]+@", page.read_text(encoding="utf-8")), page
+    words = ("formerly", "former default", "first version", "used to be", "no longer", "previously", "fourteen more")
+    texts = {page.name: page.read_text(encoding="utf-8").lower() for page in PAGES}
+    assert [(name, word) for name, text in texts.items() for word in words if word in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)
