@@ -9,7 +9,7 @@ RUNS ?= runs/first
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: run test test-all lint typecheck unit prior clean
+.PHONY: run test test-all lint typecheck unit docs prior clean
 
 run: $(VENV)/.installed
 	$(PY) run.py pretrain --strategy chaotic_es --out $(RUNS)/pretrain --overwrite
@@ -17,10 +17,10 @@ run: $(VENV)/.installed
 	$(PY) run.py downstream --config digits --loss cross_entropy --out $(RUNS)/digits-cross_entropy --overwrite
 	$(PY) run.py summarize $(RUNS)/digits-learned $(RUNS)/digits-cross_entropy
 
-test: lint typecheck unit
+test: lint docs typecheck unit
 
 # Optimised as users' programs are; `make test` compiles quickly instead, which is most of what its tests cost.
-test-all: lint typecheck
+test-all: lint docs typecheck
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.installed-dev
@@ -32,6 +32,11 @@ typecheck: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+
+# The site of docs/, in build/site; a link, an anchor or a name that does not exist fails. About 3 seconds. It reads the
+# sources without importing them, so that its environment holds the generator alone.
+docs: $(VENV)/docs/.installed
+	$(VENV)/docs/bin/python -m zensical build --strict
 
 # The prior that the package ships, and the optimum that it approaches: docs/results.md says why they look as they do.
 prior: $(VENV)/.installed
@@ -50,5 +55,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+$(VENV)/docs/.installed: requirements-docs.txt
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .cache build/site .pytest_cache .ruff_cache .mypy_cache

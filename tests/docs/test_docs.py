@@ -1,6 +1,5 @@
 """What the documents tell a reader to type is accepted, and what they point to exists."""
 
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -9,14 +8,15 @@ import pytest
 import yaml
 
 import edl_jax
-from edl_jax import downstream
+from edl_jax import data, downstream, pretrain
 from edl_jax.cli import main as cli
 from edl_jax.downstream import evaluate
-from edl_jax.pretrain import design_mixture, evolve as pretrain
+from edl_jax.pretrain import design_mixture
 from edl_jax.study import ablate, losses, summary
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 _LOOP_VARIABLES = {"$seed": "0", "$loss": "edl"}
 
 
@@ -31,7 +31,6 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
-    prepare = importlib.import_module("edl_jax.data.prepare")
     accepted = []
 
     def accept(*args, **kwargs):
@@ -40,7 +39,7 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
 
     for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
         monkeypatch.setattr(module, "run", accept)
-    for module, name in ((summary, "read"), (prepare, "prepare"), (downstream, "run_seeds")):
+    for module, name in ((summary, "read"), (data, "prepare"), (downstream, "run_seeds")):
         monkeypatch.setattr(module, name, accept)
     for variable, value in _LOOP_VARIABLES.items():
         command = command.replace(variable, value)
@@ -56,24 +55,51 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
     assert accepted or code == 0, capsys.readouterr().err
 
 
-def test_readme_names_both_commands():
+def test_the_front_page_is_short_and_names_both_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 120
     assert "make run" in text
     assert "make test" in text
 
 
-def test_no_placeholder_is_left():
-    for page in PAGES:
-        assert not re.findall(r"@[A-Z_]+@", page.read_text(encoding="utf-8")), page
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_fit(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > 120 and not line.startswith("|") and "https://" not in line]
+    assert long == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_history_is_in_the_changelog_alone():
+    words = ("formerly", "former default", "first version", "used to be", "no longer", "previously", "fourteen more")
+    texts = {page.name: page.read_text(encoding="utf-8").lower() for page in PAGES}
+    assert [(name, word) for name, text in texts.items() for word in words if word in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_NAMES)
 def test_relative_links_exist(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_in_the_navigation():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w/]+\.md", yaml.safe_dump(site["nav"]))
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in PAGES[1:])
 
 
 def test_one_version_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == edl_jax.__version__
     assert f"## {edl_jax.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_papers_and_their_authors():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    papers = [citation["preferred-citation"], *citation["references"]]
+    assert len(papers) == readme.count("@article") == 3
+    for paper in papers:
+        assert paper["title"] in readme
+        assert paper["identifiers"][0]["value"] in readme
+        for author in paper["authors"]:
+            assert f"{author['given-names']} {author['family-names']}" in readme

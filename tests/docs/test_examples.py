@@ -1,5 +1,6 @@
-"""The examples of docs/losses.md run as they stand."""
+"""The Python examples of the pages run as they stand."""
 
+import ast
 import os
 import re
 import subprocess
@@ -8,12 +9,75 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
-# Each as (the line before it, its code); the first is the signature, the second the data that all share.
-BLOCKS = re.findall(r"([^\n]*)\n+```python\n(.*?)```", PAGE, flags=re.DOTALL)
+ROOT = Path(__file__).parent.parent.parent
+
+
+def blocks(page):
+    """Return (the line before it, its code) of each Python block of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"([^\n]*)\n+```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+# The first block of docs/losses.md is the signature, the second the data that the others share.
+BLOCKS = blocks("docs/losses.md")
 DATA = next(code for title, code in BLOCKS if "share this data" in title)
 EXAMPLES = {title.rstrip(":"): code for title, code in BLOCKS if code != DATA}
 ON_DEVICES = next(title for title in EXAMPLES if "xla_force_host_platform_device_count" in title)
+# What an installation without extras lacks; jax and flax themselves bring scipy, optax and yaml.
+HEAVY = [
+    "cv2",
+    "evosax",
+    "grain",
+    "matplotlib",
+    "platformdirs",
+    "requests",
+    "sklearn",
+    "sympy",
+    "tensorflow_datasets",
+    "tqdm",
+    "tyro",
+]
+LIGHT = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def run(code, **environment):
+    """Return what a fresh process prints that runs the code."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_five_lines_of_the_front_page_run_as_pasted():
+    ((_, code),) = blocks("README.md")
+    assert len(ast.parse(code).body) == len(code.splitlines()) == 5
+    printed = run(LIGHT + code).strip("[]\n").split()
+    stated = code.splitlines()[-1].split("each: ")[1].split(", ")
+    assert [f"{float(value):.2f}" for value in printed] == stated
+
+
+def test_the_site_begins_with_the_same_lines():
+    assert blocks("docs/index.md")[0][1] == blocks("README.md")[0][1]
+
+
+def test_quickstart(capsys):
+    for _, code in blocks("docs/quickstart.md"):
+        exec(compile(code, "docs/quickstart.md", "exec"), {})  # our own page
+    assert "cross_entropy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("title", [title for title in EXAMPLES if title != ON_DEVICES])
@@ -24,15 +88,7 @@ def test_example(title, tmp_path, monkeypatch):
 
 def test_example_on_eight_devices():
     code = "import jax\nassert len(jax.devices()) == 8\n" + DATA + EXAMPLES[ON_DEVICES]
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run(code, XLA_FLAGS=os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8")
 
 
 def test_all_the_frameworks_are_shown():
