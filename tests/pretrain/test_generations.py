@@ -166,7 +166,7 @@ def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, 
             bad &= jnp.arange(8) > 0
         return jnp.where(bad, jnp.nan, scores), values
 
-    monkeypatch.setattr(evolution, "fitness", nan_for_half)
+    monkeypatch.setattr(generations, "fitness", nan_for_half)
     # Evosax's own strategies add vectors to matrices.
     with jax.numpy_rank_promotion("allow"), compilations() as counts:
         built = make(strategy)

@@ -43,7 +43,7 @@ def members_of(task, count, scale=1.0):
 
 
 def simple_sample(key, _, num_classes, labels):
-    """Softmax of normals, as in test_evolution.py: quick to compile."""
+    """Softmax of normals, as in test_generations.py: quick to compile."""
     return jax.nn.log_softmax(3.0 * jax.random.normal(key, (labels.shape[0], num_classes)))
 
 
@@ -140,7 +140,7 @@ def test_every_term_of_the_objective_reaches_the_fitness(name, monkeypatch):
     task = task_of()
     batch, members = draw(jax.random.key(3), task, 64), members_of(task, 4, scale=10.0)
     plain, values = fitness(task, members, batch)
-    scores, again = fitness(task._replace(**{name: 1.0}), members, batch)
+    scores, again = fitness(dataclasses.replace(task, **{name: 1.0}), members, batch)
     assert np.all(scores > plain)
     np.testing.assert_allclose(again, values, rtol=1e-5, atol=1e-5)  # the losses are the same
 
