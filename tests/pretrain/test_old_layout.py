@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from edl_jax import loss, pretrain
 from edl_jax.core.config import load_preset
+from edl_jax.plot import pretraining
 from edl_jax.pretrain import PretrainConfig
 
 OLD = Path(__file__).parents[1] / "core" / "data" / "old_run"
@@ -30,7 +31,9 @@ def rows(folder):
 def resumed(tmp_path_factory):
     """The unfinished run, killed after two of six generations and resumed by the code of today."""
     folder = shutil.copytree(OLD / "unfinished", tmp_path_factory.mktemp("old") / "run")
-    result = pretrain.run(load_preset("pretrain", "debug", PretrainConfig()), out=folder, resume=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "draw", lambda *_: None)  # test_pretrain.py does
+        result = pretrain.run(load_preset("pretrain", "debug", PretrainConfig()), out=folder, resume=True)
     return folder, result
 
 
