@@ -106,7 +106,7 @@ BAD = {
     "pretrain --resume --out nowhere": "nowhere: check --out, or drop --resume to start one",
     "pretrain --resume --out notes": "notes is no run directory",
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
-    "pretrain --resume --out run --seed 1 --num-classes 3": "10 -> 3; ",
+    "pretrain --resume --out run --seed 1 --num-classes 3": "another config (config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
     "pretrain --resume --out damaged": "config.json is damaged",
     "ablate --config debug --out notes": "notes exists: give --resume to continue it",
     "ablate --config debug --out run --resume": "cannot resume",
@@ -169,6 +169,7 @@ def test_an_error_in_a_formula_points_at_its_place(capsys):
         ("the mixture is a mixture, out of runs", "the mixture is a mixture, out of runs"),
         ("config.num_pairs: 1 -> 2", "config.num_pairs: 1 -> 2"),
         ("no file my/num_pairs.yaml", "no file my/num_pairs.yaml"),
+        ("with another config (config.seed: 0 -> 1)", "with another config (config.seed: 0 -> 1)"),
     ],
 )
 def test_fields_are_named_as_flags_where_a_value_follows(message, expected):

@@ -343,7 +343,7 @@ def test_every_network_from_the_config_to_the_artifact(environment, tmp_path, mo
     # Evosax's own strategies add vectors to matrices.
     with jax.numpy_rank_promotion("allow"), compilations() as counts:
         result = pretrain.run(config, out=tmp_path / "run")
-    assert counts["jit(evolve_runs)"] == 1
+    assert counts["jit(evolve)"] == 1
     assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
     for name in RESULT - {"r_squared"}:
         assert np.isfinite(result[name]), name

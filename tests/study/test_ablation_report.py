@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from edl_jax.core.files import write_json
-from edl_jax.plot import sensitivity as sensitivity_figure
+from edl_jax.plot import curves, sensitivity as sensitivity_figure
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.strategies import StrategyConfig
 from edl_jax.study.ablate import report as ablation_report
@@ -64,6 +64,13 @@ def study(tmp_path_factory):
     results[0] = results[0]._replace(ranking_accuracy=early)
     content = ablation_report.write(folder, found, results, BASE)
     return {use: tests[i] for use, i in index.items()}, content, folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no figures: the study has them."""
+    for module, name in ((curves, "convergence"), (curves, "differences"), (sensitivity_figure, "sensitivity")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
 
 
 def section(folder, factor):
@@ -225,7 +232,7 @@ def test_every_factor_has_its_figures(study):
         assert 0.5 < np.mean(imread(folder / "figures" / name) == 1.0) < 0.999
 
 
-def test_numbers_stand_at_their_values_in_the_sensitivity_figure(monkeypatch, tmp_path):
+def test_numbers_stand_at_their_values_in_the_sensitivity_figure(undrawn, monkeypatch, tmp_path):
     drawn = {}
     monkeypatch.setattr(
         sensitivity_figure, "sensitivity", lambda path, panels, **options: drawn.update(panels, **options)
@@ -256,7 +263,7 @@ def test_few_runs_and_failed_searches_make_a_report(tmp_path, runs):
     assert table["1"]["p (Holm)"] == "–"
 
 
-def test_equal_time_follows_a_fast_cell_for_longer(tmp_path):
+def test_equal_time_follows_a_fast_cell_for_longer(undrawn, tmp_path):
     found = cells(BASE, ["std"])
     results = {i: made(i, np.full(RUNS, 1.1), length=3 * EVEN if i else EVEN, even=EVEN) for i in range(len(found))}
     results[2] = results[2]._replace(seconds=0.25)  # half of the base's
