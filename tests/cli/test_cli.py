@@ -57,7 +57,7 @@ BAD = {
     "pretrain --config": "--config: expected one argument",
     "ablate --config debgu": "unknown ablate preset 'debgu': did you mean debug or default? choose from debug, default",
     # Flags
-    "pretrain --populaton-size 3": "unknown flag --populaton-size: did you mean --population-size? see edl-jax pretrain",
+    "pretrain --populaton-size 3": "unknown flag --populaton-size: did you mean --population-size? see edl-jax ",
     "pretrain --std_decy=1 --seed 1": "unknown flag --std_decy: did you mean --std-decay",
     "pretrain --mixture.unifrom 1": "unknown flag --mixture.unifrom: did you mean --mixture.uniform",
     "pretrain --es.population-size 4": "unknown flag --es.population-size: did you mean --population-size?",
@@ -106,7 +106,7 @@ BAD = {
     "pretrain --resume --out nowhere": "nowhere: check --out, or drop --resume to start one",
     "pretrain --resume --out notes": "notes is no run directory",
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
-    "pretrain --resume --out run --seed 1 --num-classes 3": "another config (config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
+    "pretrain --resume --out run --seed 1 --num-classes 3": " config (config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
     "pretrain --resume --out damaged": "config.json is damaged",
     "ablate --config debug --out notes": "notes exists: give --resume to continue it",
     "ablate --config debug --out run --resume": "cannot resume",
@@ -163,7 +163,10 @@ def test_an_error_in_a_formula_points_at_its_place(capsys):
     ("message", "expected"),
     [
         ("num_pairs is 1, expected", "--num-pairs is 1, expected"),
-        ("reuse is 3, expected at most half of num_pairs (4)", "--reuse is 3, expected at most half of --num-pairs (4)"),
+        (
+            "reuse is 3, expected at most half of num_pairs (4)",
+            "--reuse is 3, expected at most half of --num-pairs (4)",
+        ),
         ("std is nan", "--std is nan"),
         ("network.hidden is 3", "--network.hidden is 3"),
         ("the mixture is a mixture, out of runs", "the mixture is a mixture, out of runs"),

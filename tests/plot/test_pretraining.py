@@ -63,8 +63,11 @@ def folder(tmp_path_factory):
 def folder_with_optimum(tmp_path_factory):
     """The same with the optimum beside it."""
     path = tmp_path_factory.mktemp("run") / "figures"
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(figures, "mixture_histogram", lambda *_: None)  # the same
     known = [{**row, "fitness_ratio": row["fitness_best"] / 0.55} for row in rows(60)]
     figures.draw(path, known, untrained(), MixtureConfig(), optimum())
+    monkeypatch.undo()
     return path
 
 

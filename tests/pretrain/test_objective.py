@@ -169,7 +169,7 @@ def test_a_member_that_is_not_finite_harms_no_other():
 @pytest.mark.parametrize("kind", EVOLVED_KINDS)
 @pytest.mark.parametrize(("sign", "accuracy"), [(1.0, 1.0), (-1.0, 0.0)])
 def test_report_of_a_loss_that_is_severity_itself(kind, sign, accuracy):
-    task = task_of(kind)
+    task = task_of(kind, reuse=2, beta=3.0, margin=0.5)  # as above, for its programs
     batch = draw(jax.random.key(4), task, 256)
     params = jax.tree.map(lambda x: x[0], members_of(task, 1))
     found = jax.jit(objective.report, static_argnums=0)(task, params, sign * batch.severity, batch)

@@ -1,4 +1,4 @@
-"""Run directories of earlier versions: an unfinished one goes on, a loss loads (written before the package had rooms)."""
+"""Run directories of earlier versions: an unfinished one goes on, a loss loads (of before the rooms)."""
 
 import json
 import shutil

@@ -572,6 +572,7 @@ def test_a_search_without_a_finite_loss_says_what_to_change(tmp_path, monkeypatc
 
 # The slow tier
 
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_every_strategy_from_the_command_to_the_artifact(command, tmp_path, strategy):
