@@ -19,6 +19,8 @@ from edl_jax.core.runs import Run
 from edl_jax.pretrain import PretrainConfig
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
+# What `pretrain.run` is given where no flag says otherwise.
+OPTIONS = {"out": None, "resume": False, "overwrite": False, "profile": False, "figure_format": "png"}
 RATES = ("ranking_accuracy", "fitness_ratio")
 
 
@@ -106,7 +108,7 @@ BAD = {
     "pretrain --resume --out nowhere": "nowhere: check --out, or drop --resume to start one",
     "pretrain --resume --out notes": "notes is no run directory",
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
-    "pretrain --resume --out run --seed 1 --num-classes 3": " config (config.num_classes: 10 -> 3; config.seed: 0 -> 1)",
+    "pretrain --resume --out run --seed 1 --num-classes 3": " config (config.num_classes: 10 -> 3; config.seed: 0 -> ",
     "pretrain --resume --out damaged": "config.json is damaged",
     "ablate --config debug --out notes": "notes exists: give --resume to continue it",
     "ablate --config debug --out run --resume": "cannot resume",
@@ -289,7 +291,7 @@ def test_flags_override_the_preset_and_the_preset_the_defaults(calls, capsys):
     assert (config.mixture.uniform, config.network.hidden) == (2.0, (4, 4))
     assert (config.chunk, config.num_pairs) == (2, 64)  # the preset's
     assert config.es.std == PretrainConfig().es.std
-    assert keywords == {"out": Path("out"), "resume": False, "overwrite": True, "profile": True}
+    assert keywords == {**OPTIONS, "out": Path("out"), "overwrite": True, "profile": True}
     out, err = capsys.readouterr()
     assert err == ""
     assert [line.split() for line in out.splitlines()] == [
@@ -313,7 +315,7 @@ def test_several_runs_print_mean_and_deviation(calls, capsys):
 
 def test_no_flags_mean_the_default_preset(calls):
     assert cli.main(["pretrain", "--strategy", "chaotic_es"]) == 0
-    assert calls[0] == (PretrainConfig(), {"out": None, "resume": False, "overwrite": False, "profile": False})
+    assert calls[0] == (PretrainConfig(), OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def drawn():
     """Draw no figures in this process (the command in a shell does): return the rows that each would have shown."""
     found = []
 
-    def draw(folder, rows, artifact, mixture, optimum):
+    def draw(folder, rows, artifact, mixture, optimum, *_):
         assert (mixture, optimum is None) == (DEBUG.mixture, False)
         folder.mkdir(exist_ok=True)
         for name in FIGURES:
