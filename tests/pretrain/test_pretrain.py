@@ -333,15 +333,23 @@ KINDS = {
 }
 
 
+@pytest.fixture
+def promotion():
+    """Let evosax's own strategies add vectors to matrices, in the threads that compile as well."""
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("promotion")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_network_from_the_config_to_the_artifact(environment, tmp_path, monkeypatch, kind, compilations):
     monkeypatch.setattr(conclusion.pretraining, "draw", DRAW)
     monkeypatch.setattr(calibration, "NUM_CLASSES", (3, 7))  # each of the four is a program
     # Odd generations: the last chunk is not full.
     config = presets.override(DEBUG, {"network": {"kind": kind}, "generations": 5, **KINDS[kind]})
-    # Evosax's own strategies add vectors to matrices.
-    with jax.numpy_rank_promotion("allow"), compilations() as counts:
+    with compilations() as counts:
         result = pretrain.run(config, out=tmp_path / "run")
     assert counts["jit(evolve)"] == 1
     assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
