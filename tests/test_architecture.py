@@ -112,29 +112,50 @@ def test_commands_are_thin():
     assert {name: length for name, length in lengths.items() if length >= 60} == {}
 
 
-@pytest.mark.parametrize(
-    ("planted", "expected"),
-    [
-        ({"loss/a.py": "from edl_jax.training import b"}, "arrow that does not point down: loss imports training"),
-        ({"data/a.py": "def f():\n    from edl_jax.models import b"}, "data/a.py:2: arrow that does not point down"),
-        ({"core/a.py": "import edl_jax.core.b", "core/b.py": "from edl_jax.core import a"}, "circle: "),
-        ({"study/a.py": "from edl_jax.core.a import _b"}, "private name of another room: edl_jax.core.a._b"),
-        (
-            {"study/a.py": "from edl_jax.core import _a", "core/_a.py": ""},
-            "private name of another room: edl_jax.core._a",
-        ),
-        (
-            {"loss/a.py": "from edl_jax.core import runs", "core/runs.py": ""},
-            "loss may import edl_jax.core.errors alone",
-        ),
-    ],
-    ids=["up", "same floor, inside a function", "circle", "private name", "private module", "loss beyond errors"],
-)
-def test_a_planted_offence_is_named(planted, expected, tmp_path):
+PLANTED = {
+    "up": (
+        {"data/a.py": "from edl_jax.training import b"},
+        ["edl_jax/data/a.py:1: arrow that does not point down: data imports training"],
+    ),
+    "same floor, inside a function": (
+        {"data/a.py": "def f():\n    from edl_jax.models import b"},
+        ["edl_jax/data/a.py:2: arrow that does not point down: data imports models"],
+    ),
+    "circle": (
+        {"core/a.py": "import edl_jax.core.b", "core/b.py": "from edl_jax.core import a"},
+        ["circle: edl_jax.core.a -> edl_jax.core.b -> edl_jax.core.a"],
+    ),
+    "private name": (
+        {"study/a.py": "from edl_jax.core.a import _b"},
+        ["edl_jax/study/a.py:1: private name of another room: edl_jax.core.a._b"],
+    ),
+    "private module": (
+        {"study/a.py": "from edl_jax.core import _a", "core/_a.py": ""},
+        ["edl_jax/study/a.py:1: private name of another room: edl_jax.core._a"],
+    ),
+    "loss beyond errors": (
+        {"loss/a.py": "from edl_jax.core import errors, runs", "core/errors.py": "", "core/runs.py": ""},
+        ["edl_jax/loss/a.py:1: loss may import edl_jax.core.errors alone, not edl_jax.core.runs"],
+    ),
+    "loss, and up": (
+        {"loss/a.py": "from edl_jax.training import b"},
+        [
+            "edl_jax/loss/a.py:1: arrow that does not point down: loss imports training",
+            "edl_jax/loss/a.py:1: loss may import edl_jax.core.errors alone, not edl_jax.training",
+        ],
+    ),
+    "nothing": (
+        {"study/a.py": "from edl_jax import __version__\nfrom edl_jax.core.a import b\nfrom edl_jax.study.c import _d"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_a_planted_offence_is_named(case, tmp_path):
+    planted, expected = PLANTED[case]
     for name, text in {"__init__.py": "", **planted}.items():
         file = tmp_path / "edl_jax" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    found = offences(tmp_path)
-    assert len(found) == 1
-    assert expected in found[0]
+    assert offences(tmp_path) == expected

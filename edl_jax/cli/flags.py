@@ -65,7 +65,7 @@ def name_flags(message: str, record: type) -> str:
     A name of one word is a field only where a value follows it, as in `epochs is 0` or `below epochs (5)`.
     """
     for name, flag in sorted(_flags(record).items(), key=lambda item: -len(item[0])):
-        follows = r"(?![\w.=/-])" if "_" in name or "." in name else r"(?= is (?!a\b|an\b|no\b|the\b)| \()"
+        follows = r"(?![\w.=/-])" if "_" in name or "." in name else r"(?= is (?!a\b|an\b|no\b|the\b)| \([-\d])"
         message = re.sub(rf"(?<![\w./-]){re.escape(name)}{follows}", flag, message)
     return message
 

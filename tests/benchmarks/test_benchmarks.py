@@ -81,7 +81,7 @@ def test_torch_has_the_same_fitness(torch, torch_pretrain, way, num_classes, hid
 def test_torch_draws_the_same_mixture(torch, torch_pretrain, mixture):
     torch.manual_seed(0)
     count, num_classes = 20_000, 5
-    task = PretrainConfig(num_classes=num_classes, mixture=mixture, evaluation="plain").task()
+    task = PretrainConfig(num_classes=num_classes, mixture=mixture, evaluation="plain")
     ours = draw(jax.random.key(0), task, count)
     log_p = torch_pretrain.draw(mixture, num_classes, count, "cpu").numpy()
     np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1.0, rtol=1e-5)
@@ -96,7 +96,7 @@ def test_torch_draws_the_same_mixture(torch, torch_pretrain, mixture):
 def test_torch_evolves(torch, torch_pretrain, fresh):
     torch.manual_seed(0)
     network = NetworkConfig(hidden=(8,))
-    task = PretrainConfig(num_classes=4, num_pairs=128, network=network).task()
+    task = PretrainConfig(num_classes=4, num_pairs=128, network=network)
     # The network that ranks well or badly by chance is turned round until it ranks badly.
     start = torch.tensor(np.asarray(population(network)[0][0]))
     es = StrategyConfig(population_size=32)

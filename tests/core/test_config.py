@@ -141,6 +141,106 @@ def test_plain_form_and_override_are_inverse(config):
     assert presets.differences(plain, plain) == []
 
 
+# What each field refuses: the dataclass alone, without a parser. (command, fields, message)
+NO_WEIGHT = dict.fromkeys(
+    ("uniform", "confident_right", "confident_wrong", "boundary", "near_uniform", "log_uniform"), 0.0
+)
+NAN, INF = float("nan"), float("inf")
+REFUSED = [
+    ("pretrain", {"strategy": "cma"}, "unknown strategy 'cma': did you mean cma_es"),
+    ("pretrain", {"network": {"hidden": []}}, "network hidden widths are ()"),
+    ("pretrain", {"network": {"hidden": [0]}}, "network hidden widths are (0,)"),
+    ("pretrain", {"network": {"activation": "silly"}}, "unknown activation 'silly': did you mean silu?"),
+    ("pretrain", {"network": {"kind": "per_clas"}}, "unknown network kind 'per_clas': did you mean per_class?"),
+    (
+        "pretrain",
+        {"network": {"kind": "table", "hidden": [9]}},
+        "unknown network kind 'table': choose from joint, mono",
+    ),
+    ("pretrain", {"network": {"output": "abz"}}, "unknown network output 'abz': did you mean abs?"),
+    ("pretrain", {"network": {"kind": "monotone", "output": "abs"}}, "network output is abs, expected identity"),
+    ("pretrain", {"evaluation": "fast"}, "unknown evaluation 'fast': did you mean auto? choose from auto, plain, "),
+    (
+        "pretrain",
+        {"evaluation": "tabulated", "network": {"kind": "joint"}},
+        "but a joint network is no function of one",
+    ),
+    ("pretrain", {"evaluation": "tabulated", "network": {"kind": "pairwise"}}, "expected auto or plain"),
+    (
+        "pretrain",
+        {"roughness": 1.0, "network": {"kind": "joint"}},
+        "roughness is 1.0, expected 0: a joint network is no",
+    ),
+    ("pretrain", {"reuse": 0}, "reuse is 0, expected at least 1"),
+    ("pretrain", {"reuse": 513}, "reuse is 513, expected at most half of num_pairs (1024)"),
+    ("pretrain", {"held_out_pairs": 1}, "held_out_pairs is 1, expected at least 2"),
+    ("pretrain", {"runs": 0}, "runs is 0, expected at least 1"),
+    ("pretrain", {"runs": 3_000_000_000}, "runs is 3000000000, expected less than 2^31"),
+    ("pretrain", {"seed": -1}, "seed is -1, expected at least 0"),
+    ("pretrain", {"seed": 2**31 - 8, "runs": 20}, "leaves no room for 20 runs, expected less than 2^31"),
+    ("pretrain", {"severity": "nl"}, "unknown severity 'nl': did you mean nll? choose from brier, error, margin, nll"),
+    ("pretrain", {"num_classes": 1}, "num_classes is 1, expected at least 2"),
+    ("pretrain", {"generations": 0}, "generations is 0, expected at least 1"),
+    ("pretrain", {"generations": 3_000_000_000}, "generations is 3000000000, expected less than 2^31"),
+    ("pretrain", {"chunk": 0}, "chunk is 0, expected at least 1"),
+    ("pretrain", {"num_pairs": 1}, "num_pairs is 1, expected at least 2"),
+    ("pretrain", {"beta": INF}, "beta is inf, expected a positive number"),
+    ("pretrain", {"beta": 0.0}, "beta is 0.0, expected a positive number"),
+    ("pretrain", {"margin": NAN}, "margin is nan, expected 0 or a positive number"),
+    ("pretrain", {"wrong_way": -1.0}, "wrong_way is -1.0, expected 0 or a positive number"),
+    ("pretrain", {"exploding": -1.0}, "exploding is -1.0, expected 0 or a positive number"),
+    ("pretrain", {"roughness": INF}, "roughness is inf, expected 0 or a positive number"),
+    ("pretrain", {"mixture": {"designed": 1.0}}, "mixture designed_log_p has 0 quantiles, expected at least 2"),
+    ("pretrain", {"mixture": {"spread": 0.0}}, "mixture spread is 0.0, expected a number from 1e-3"),
+    ("pretrain", {"mixture": {"uniform": -1.0}}, "mixture weight uniform is -1.0, expected a finite number, 0 or more"),
+    ("pretrain", {"mixture": {"uniform": NAN}}, "mixture weight uniform is nan"),
+    ("pretrain", {"mixture": {"uniform": INF}}, "mixture weight uniform is inf"),
+    ("pretrain", {"mixture": NO_WEIGHT}, "mixture weights sum to 0"),
+    ("pretrain", {"mixture": {"confidence": 0.0}}, "mixture confidence is 0.0"),
+    ("pretrain", {"mixture": {"log_p_min": 1.0}}, "mixture log_p_min is 1.0"),
+    ("pretrain", {"es": {"std_rule": "expo"}}, "unknown std rule 'expo': did you mean exponential?"),
+    ("pretrain", {"es": {"chaotic_map": "logstic"}}, "unknown chaotic map 'logstic': did you mean logistic?"),
+    (
+        "pretrain",
+        {"es": {"chaotic_map": "tent", "control": "idependent"}},
+        "unknown control 'idependent': did you mean",
+    ),
+    ("pretrain", {"es": {"r": 3.83}}, "periodic window"),
+    ("pretrain", {"es": {"r": 4.5}}, "logistic map: r is 4.5, expected "),
+    ("pretrain", {"es": {"r": NAN}}, "logistic map: r is nan, expected "),
+    ("pretrain", {"es": {"chaotic_map": "gauss", "r": 1.0}}, "r is 1.0, but this map has no parameter: leave r out"),
+    ("pretrain", {"es": {"chaotic_map": "chebyshev", "r": 2.5}}, "chebyshev map: r is 2.5, expected "),
+    ("pretrain", {"es": {"population_size": 1}}, "population_size is 1, expected at least 2"),
+    ("pretrain", {"es": {"std": NAN}}, "std is nan, expected a positive number"),
+    ("pretrain", {"es": {"std": 0.0}}, "std is 0.0, expected a positive number"),
+    ("pretrain", {"es": {"alpha": 1.5}}, "alpha is 1.5, expected 0 <= alpha <= 1"),
+    ("pretrain", {"es": {"elite_ratio": NAN}}, "elite_ratio is nan"),
+    ("ablate", {"factors": []}, "no factor given, expected some of noise, "),
+    ("ablate", {"runs": 0}, "runs is 0, expected 1 or more"),
+    ("ablate", {"factors": ["noise", "sdt"]}, "unknown factor 'sdt': did you mean std"),
+    ("ablate", {"base": {"runs": 2}}, "base.runs is 2, expected 1: give --runs for seeds per cell"),
+    (
+        "ablate",
+        {"base": {"seed": 2**31 - 8}},
+        "base.seed 2147483640 leaves no room for 10 runs, expected less than 2^31",
+    ),
+    ("downstream", {"lr": NAN}, "lr is nan, expected a positive number"),
+    ("downstream", {"ema": 1.0}, "ema is 1.0, expected at least 0 and below 1"),
+    ("downstream", {"val_size": -1}, "val_size is -1, expected at least 0"),
+    ("downstream", {"target_accuracy": 95.0}, "target_accuracy is 95.0, expected above 0 and at most 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "message"), REFUSED, ids=[f"{command} {fields}" for command, fields, _ in REFUSED]
+)
+def test_fields_out_of_range_are_refused(command, fields, message):
+    with pytest.raises(UserError) as refusal:
+        presets.override(CONFIGS[command], fields)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 def test_differences_name_the_nested_key_and_both_values():
     old = presets.to_dict(Outer())
     new = presets.to_dict(Outer(rate=0.25, inner=Inner(widths=(4, 4))))

@@ -17,7 +17,7 @@ import pytest
 from flax import struct
 
 from edl_jax.cli import main as cli
-from edl_jax.core import environment, runs
+from edl_jax.core import environment, files, runs
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 
@@ -413,17 +413,17 @@ def test_unfinished_checkpoint_of_a_kill_is_ignored_and_replaced(tmp_path):
 
 def test_write_atomic_replaces_the_file_or_leaves_it(tmp_path, monkeypatch):
     path = tmp_path / "new" / "file.json"
-    runs.write_json(path, {"old": 1})
+    files.write_json(path, {"old": 1})
 
     def fail(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(runs.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        runs.write_json(path, {"new": 2})
+        files.write_json(path, {"new": 2})
     assert tree(tmp_path) == {"new/file.json": b'{\n  "old": 1\n}\n'}
     monkeypatch.undo()
-    runs.write_json(path, {"new": 2})
+    files.write_json(path, {"new": 2})
     assert tree(tmp_path) == {"new/file.json": b'{\n  "new": 2\n}\n'}
 
 

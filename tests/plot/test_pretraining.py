@@ -55,7 +55,7 @@ def optimum():
 def folder(tmp_path_factory):
     """The figures of an untrained loss."""
     path = tmp_path_factory.mktemp("run") / "figures"
-    figures.pretrain_figures(path, rows(60), untrained(), MixtureConfig())
+    figures.draw(path, rows(60), untrained(), MixtureConfig())
     return path
 
 
@@ -63,8 +63,11 @@ def folder(tmp_path_factory):
 def folder_with_optimum(tmp_path_factory):
     """The same with the optimum beside it."""
     path = tmp_path_factory.mktemp("run") / "figures"
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(figures, "mixture_histogram", lambda *_: None)  # the same
     known = [{**row, "fitness_ratio": row["fitness_best"] / 0.55} for row in rows(60)]
-    figures.pretrain_figures(path, known, untrained(), MixtureConfig(), optimum())
+    figures.draw(path, known, untrained(), MixtureConfig(), optimum())
+    monkeypatch.undo()
     return path
 
 

@@ -35,9 +35,9 @@ def fast_compilation(quick_compilation, monkeypatch):
     monkeypatch.setattr(objective, "sample", simple_sample)
 
 
-def make(strategy="chaotic_es", *, chunk=2, std=0.1):
+def make(strategy="chaotic_es", *, std=0.1):
     es = StrategyConfig(population_size=8, std=std)
-    return make_evolution(dataclasses.replace(CONFIG, strategy=strategy, es=es), chunk=chunk)
+    return make_evolution(dataclasses.replace(CONFIG, strategy=strategy, es=es), chunk=4)
 
 
 def start(built, *seeds):
@@ -99,16 +99,26 @@ def test_best_is_what_its_fitness_says_on_the_held_out_batch():
     np.testing.assert_array_equal(metrics["fitness_best"][:, -1], searches.best_fitness)
 
 
-def test_any_counts_give_the_same_numbers_in_one_program(compilations):
-    built = make(chunk=4)
+def test_any_counts_seeds_and_stds_are_one_program(compilations):
+    built, (expected_search, expected) = program(), whole_run()
     with compilations() as counts:
-        searches, metrics = evolve(built, *start(built, 0), (4, 2))
-        one_by_one = evolve(built, *start(built, 0), [1] * GENERATIONS)
+        for numbers in ((4, 2), [1] * GENERATIONS):
+            search, metrics = evolve(built, *start(built, 0), numbers)
+            assert_same_metrics(metrics, expected)
+            assert_same_leaves(search, expected_search)
         evolve(built, *start(built, 5), (3,))
-    assert counts["jit(evolve_runs)"] == 1
-    for found in ((searches, metrics), one_by_one):
-        assert_same_metrics(found[1], whole_run()[1])
-        assert_same_leaves(found[0], whole_run()[0])
+        wider = make(std=0.2)
+        assert np.all(evolve(wider, *start(wider, 0), (4, 2))[1]["population_spread"] > expected["population_spread"])
+    assert not counts["jit(evolve)"]
+
+
+def test_a_population_without_any_fitness_leaves_the_start():
+    built = make(std=1e30)
+    search, metrics = evolve(built, *start(built, 0), (2, 2, 2))
+    assert np.all(np.isnan(metrics["fitness_mean"]))
+    assert np.all(np.isfinite(metrics["fitness_best"]))  # the start's
+    np.testing.assert_array_equal(search.best, start(built, 0)[0].best)
+    np.testing.assert_array_equal(search.strategy.mean, search.best)
 
 
 def test_evolve_does_nothing_for_a_count_of_zero():
@@ -131,6 +141,7 @@ def test_another_seed_is_another_run():
         assert np.all(metrics[name] != whole_run()[1][name])
 
 
+@pytest.mark.slow  # test_pretrain.py compares the two runs of a batch with single ones, through the command
 def test_runs_of_a_batch_are_the_runs_alone():
     searches, metrics = evolve(program(), *start(program(), 1, 0, 4), (2, 2, 2))
     for i, seed in enumerate((1, 0, 4)):
@@ -143,17 +154,27 @@ def test_assess_is_the_objective_on_a_fresh_batch():
     key, solution = jax.random.key(7), whole_run()[0].best[0]
     report, severities = program().assess(key, solution)
     assert set(report) == {"fitness", "ranking_accuracy", "kendall_tau", "wrong_way_share", "gradient_norm_ratio"}
-    batch = objective.draw(key, CONFIG, TEST_PAIRS)
+    batch = jax.jit(lambda key: objective.draw(key, CONFIG, TEST_PAIRS))(key)
     np.testing.assert_allclose(severities, batch.severity, atol=1e-6)
     # Loss and severity in NumPy: the share of neighbours in the same order.
     params = program().unravel(solution)
-    values = np.asarray(objective.hard_label_loss(CONFIG.network, params, batch.log_p, batch.labels))
+    losses = jax.jit(lambda params, batch: objective.hard_label_loss(CONFIG.network, params, batch.log_p, batch.labels))
+    values = np.asarray(losses(params, batch))
     worse = np.asarray(severities)[0]
     right = np.sign(np.roll(values, -1) - values) == np.sign(np.roll(worse, -1) - worse)
     assert report["ranking_accuracy"] == pytest.approx(right.mean(), abs=1e-3)
     assert worse.size == TEST_PAIRS
 
 
+@pytest.fixture
+def own_programs():
+    """Share no program with other tests: evolutions keep theirs, by config."""
+    generations.clear_programs()
+    yield
+    generations.clear_programs()
+
+
+@pytest.mark.usefixtures("own_programs")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, tmp_path, monkeypatch, compilations):
     fitness = generations.fitness
@@ -166,7 +187,7 @@ def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, 
             bad &= jnp.arange(8) > 0
         return jnp.where(bad, jnp.nan, scores), values
 
-    monkeypatch.setattr(evolution, "fitness", nan_for_half)
+    monkeypatch.setattr(generations, "fitness", nan_for_half)
     # Evosax's own strategies add vectors to matrices.
     with jax.numpy_rank_promotion("allow"), compilations() as counts:
         built = make(strategy)
@@ -186,15 +207,6 @@ def test_every_strategy_tolerates_nan_and_resumes_from_its_checkpoint(strategy, 
         step, restored = Run.open("test", CONFIG.network, out=tmp_path / "run", resume=True).restore(like)
         assert step == 2
         resumed, rest = evolve(built, restored, inputs, (2, 2))
-    assert counts["jit(evolve_runs)"] == 1
+    assert counts["jit(evolve)"] == 1
     assert_same_metrics({name: np.concatenate([first[name], rest[name]], axis=1) for name in first}, metrics)
     assert_same_leaves(resumed, search)
-
-
-def test_a_population_without_any_fitness_leaves_the_start():
-    built = make(std=1e30)
-    search, metrics = evolve(built, *start(built, 0), (2, 2, 2))
-    assert np.all(np.isnan(metrics["fitness_mean"]))
-    assert np.all(np.isfinite(metrics["fitness_best"]))  # the start's
-    np.testing.assert_array_equal(search.best, start(built, 0)[0].best)
-    np.testing.assert_array_equal(search.strategy.mean, search.best)

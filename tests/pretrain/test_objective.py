@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
+from edl_jax import loss
 from edl_jax.loss import NetworkConfig
 from edl_jax.loss.networks.kinds import EVOLVED_KINDS, init, is_separable
 from edl_jax.pretrain import PretrainConfig, objective
@@ -43,7 +45,7 @@ def members_of(task, count, scale=1.0):
 
 
 def simple_sample(key, _, num_classes, labels):
-    """Softmax of normals, as in test_evolution.py: quick to compile."""
+    """Softmax of normals, as in test_generations.py: quick to compile."""
     return jax.nn.log_softmax(3.0 * jax.random.normal(key, (labels.shape[0], num_classes)))
 
 
@@ -59,30 +61,38 @@ fitness = jax.jit(objective.fitness, static_argnums=0)
 # Batches
 
 
-@pytest.mark.usefixtures("fast_compilation")
-@pytest.mark.parametrize(
-    ("kind", "num_pairs", "reuse", "shape"),
-    [
-        ("per_class", 64, 1, (1, 64)),
-        ("per_class", 64, 4, (1, 16)),
-        ("pairwise", 65, 2, (1, 33)),
-        ("monotone", 2, 1, (1, 2)),
-        ("per_class", 8, 4, (1, 5)),  # a prediction meets 4 others
-        ("joint", 256, 1, (3, 86)),  # one group for each class
-        ("joint", 64, 1, (2, 32)),  # groups of no fewer than 32
-        ("joint", 64, 32, (1, 33)),
-        ("joint", 300, 2, (3, 50)),
-    ],
-)
-def test_a_batch_holds_the_pairs_in_groups_of_one_label(kind, num_pairs, reuse, shape):
+# (kind of network, pairs, reuse) -> [L, V], groups of predictions that share a label.
+SHAPES = {
+    ("per_class", 64, 1): (1, 64),
+    ("per_class", 64, 4): (1, 16),
+    ("pairwise", 65, 2): (1, 33),
+    ("monotone", 2, 1): (1, 2),
+    ("per_class", 8, 4): (1, 5),  # a prediction meets 4 others
+    ("joint", 256, 1): (3, 86),  # one group for each class
+    ("joint", 64, 1): (2, 32),  # groups of no fewer than 32
+    ("joint", 64, 32): (1, 33),
+    ("joint", 300, 2): (3, 50),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_a_batch_has_groups_for_all_its_pairs(case):
+    kind, num_pairs, reuse = case
     task = task_of(kind, reuse=reuse)
-    batch = draw(jax.random.key(0), task, num_pairs)
-    assert batch.severity.shape == shape
+    batch = jax.eval_shape(lambda key: objective.draw(key, task, num_pairs), jax.random.key(0))
+    assert batch.severity.shape == SHAPES[case]
     assert batch.severity.size * reuse >= num_pairs
+    assert batch.log_p.shape == (batch.labels.size, 3) == (batch.severity.size, 3)
+
+
+@pytest.mark.usefixtures("fast_compilation")
+@pytest.mark.parametrize("case", [("per_class", 8, 4), ("joint", 300, 2)])
+def test_a_batch_holds_the_pairs_in_groups_of_one_label(case):
+    (kind, num_pairs, reuse), shape = case, SHAPES[case]
+    batch = draw(jax.random.key(0), task_of(kind, reuse=reuse), num_pairs)
     labels = np.asarray(batch.labels).reshape(shape)
     assert np.all(labels == labels[:, :1])
     assert len(set(labels[:, 0].tolist())) == shape[0]
-    assert batch.log_p.shape == (labels.size, 3)
     np.testing.assert_allclose(np.exp(batch.log_p).sum(axis=1), 1.0, rtol=1e-5)
     p_t = np.exp(np.take_along_axis(np.asarray(batch.log_p), labels.reshape(-1, 1), axis=1))
     np.testing.assert_allclose(batch.severity, 1.0 - p_t.reshape(shape), atol=1e-6)
@@ -140,7 +150,7 @@ def test_every_term_of_the_objective_reaches_the_fitness(name, monkeypatch):
     task = task_of()
     batch, members = draw(jax.random.key(3), task, 64), members_of(task, 4, scale=10.0)
     plain, values = fitness(task, members, batch)
-    scores, again = fitness(task._replace(**{name: 1.0}), members, batch)
+    scores, again = fitness(dataclasses.replace(task, **{name: 1.0}), members, batch)
     assert np.all(scores > plain)
     np.testing.assert_allclose(again, values, rtol=1e-5, atol=1e-5)  # the losses are the same
 
@@ -159,7 +169,7 @@ def test_a_member_that_is_not_finite_harms_no_other():
 @pytest.mark.parametrize("kind", EVOLVED_KINDS)
 @pytest.mark.parametrize(("sign", "accuracy"), [(1.0, 1.0), (-1.0, 0.0)])
 def test_report_of_a_loss_that_is_severity_itself(kind, sign, accuracy):
-    task = task_of(kind)
+    task = task_of(kind, reuse=2, beta=3.0, margin=0.5)  # as above, for its programs
     batch = draw(jax.random.key(4), task, 256)
     params = jax.tree.map(lambda x: x[0], members_of(task, 1))
     found = jax.jit(objective.report, static_argnums=0)(task, params, sign * batch.severity, batch)
@@ -205,6 +215,13 @@ def populations(kind, mixture, num_classes):
         held_out_pairs=256,
     )
     program = make_evolution(task, chunk=GENERATIONS)
+    if (kind, mixture, num_classes) in FAST:  # evolved to the end once, and shipped
+        shipped = loss.load_artifact("edl")
+        assert shipped.network == task.network
+        best, _ = ravel_pytree(shipped.params)
+        noise = np.asarray(jax.random.normal(jax.random.key(5), (128, program.num_dims)))
+        first, _ = ravel_pytree(init(jax.random.key(0), task.network, task.num_classes))
+        return task, program.unravel, np.asarray(first) + es.std * noise, np.asarray(best) + es.std_limit * noise
     searches, inputs = program.init(jax.random.key(0)[None])
     noise = np.asarray(jax.random.normal(jax.random.key(5), (128, program.num_dims)))
     random = np.asarray(searches.best) + es.std * noise

@@ -18,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from safetensors import safe_open
 
 from edl_jax import loss, strategies
+from edl_jax.backend import roofline
 from edl_jax.cli import main as cli
 from edl_jax.core import config as presets
 from edl_jax.core.errors import UserError
@@ -35,6 +36,7 @@ FILES = {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "fig
 FILES |= {"loss.safetensors", "optimum.safetensors"}
 METRICS = {"generation", "fitness_best", "fitness_mean", "fitness_of_mean", "fitness_ratio", "population_spread"}
 METRICS |= {"ranking_accuracy", "kendall_tau", "wrong_way_share", "gradient_norm_ratio"}
+TITLES = {"held-out ranking accuracy": "ranking_accuracy", "fitness over optimum's": "fitness_ratio"}
 RESULT = {"fitness", "fitness_optimum", "fitness_ratio", "gradient_norm_ratio", "kendall_tau", "num_parameters"}
 RESULT |= {"r_squared", "ranking_accuracy", "tail_slope", "wrong_way_share"}
 
@@ -56,6 +58,26 @@ def environment(tmp_path_factory):
     compilation_cache.reset_cache()
 
 
+DRAW = conclusion.pretraining.draw
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn():
+    """Draw no figures in this process (the command in a shell does): return the rows that each would have shown."""
+    found = []
+
+    def draw(folder, rows, artifact, mixture, optimum, *_):
+        assert (mixture, optimum is None) == (DEBUG.mixture, False)
+        folder.mkdir(exist_ok=True)
+        for name in FIGURES:
+            (folder / name).touch()
+        found.append(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conclusion.pretraining, "draw", draw)
+        yield found
+
+
 @pytest.fixture(scope="module")
 def command(environment, tmp_path_factory):
     """Start `python run.py pretrain ...` with stdin closed and no terminal."""
@@ -70,22 +92,39 @@ def command(environment, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def debug_run(command, tmp_path_factory):
-    """An uninterrupted run of preset `debug`: its directory and what it printed."""
-    directory = tmp_path_factory.mktemp("pretrain") / "run"
+def killed_run(command, tmp_path_factory):
+    """A run of preset `debug`, killed after two generations and resumed: its directory and what the latter printed."""
+    directory = tmp_path_factory.mktemp("killed") / "run"
     process = command("--config", "debug", "--out", directory)
+    wait_for(directory / "checkpoints" / "2", process)
+    process.send_signal(signal.SIGKILL)
+    assert process.communicate() == ("", "")
+    assert process.returncode == -signal.SIGKILL
+    assert not (directory / "result.json").exists()
+    process = command("--config", "debug", "--out", directory, "--resume")
     out, err = process.communicate()
     assert process.returncode == 0, err
     return directory, out, err
 
 
-@pytest.fixture(scope="module")
-def batch_run(environment, tmp_path_factory):
-    """An uninterrupted run of preset `debug` with --runs 2: its directory and what it printed."""
-    directory, printed = tmp_path_factory.mktemp("batch") / "run", io.StringIO()
+def run_here(directory, *flags):
+    """Run preset `debug` in this process, which keeps its programs; return the directory and what was printed."""
+    printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        assert cli.main(["pretrain", "--config", "debug", "--runs", "2", "--out", str(directory)]) == 0
+        assert cli.main(["pretrain", "--config", "debug", *flags, "--out", str(directory)]) == 0
     return directory, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def debug_run(killed_run, tmp_path_factory):
+    """An uninterrupted run of preset `debug`; the killed one comes first, for the compilation cache."""
+    return run_here(tmp_path_factory.mktemp("pretrain") / "run")
+
+
+@pytest.fixture(scope="module")
+def batch_run(environment, drawn, tmp_path_factory):
+    """An uninterrupted run of preset `debug` with --runs 2: its directory, what was printed, what was drawn."""
+    return *run_here(tmp_path_factory.mktemp("batch") / "run", "--runs", "2"), drawn[-1]
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +174,26 @@ def assert_same_run(found, expected):
 # The run directory
 
 
-def test_command_is_silent_and_writes_the_run_directory(debug_run):
-    directory, out, err = debug_run
+def test_kill_9_and_resume_equal_an_uninterrupted_run(killed_run, debug_run):
+    assert_same_run(killed_run[0], debug_run[0])
+
+
+def test_command_is_silent_and_writes_the_run_directory(killed_run):
+    directory, out, err = killed_run
     assert err == ""
     result = read(directory / "result.json")
-    assert f"held-out ranking accuracy {result['ranking_accuracy']:.4f}" in out
-    assert out.splitlines()[-1] == f"loss artifact: {directory / 'loss.safetensors'}"
-    assert f"{result['fitness_ratio']:.4f} of the optimum's" in out
-    assert {path.name for path in directory.iterdir()} == FILES
+    shown = [" ".join(line.split()) for line in out.splitlines()]
+    assert shown[:2] == [
+        f"held-out ranking accuracy {result['ranking_accuracy']:.4f}",
+        f"fitness over optimum's {result['fitness_ratio']:.4f}",
+    ]
+    assert f"R^2 with optimum {result['r_squared']['optimum']:.4f}" in shown
+    assert shown[-1] == f"loss artifact: {directory / 'loss.safetensors'}"
+    assert {path.name for path in directory.iterdir() if path.suffix != ".tmp"} == FILES  # a kill may leave one
     assert {path.name for path in (directory / "checkpoints").iterdir()} == {"4", "6"}
-    assert {path.name for path in (directory / "figures").iterdir()} == FIGURES
+    assert {path.name: path.stat().st_size > 10_000 for path in (directory / "figures").iterdir()} == dict.fromkeys(
+        FIGURES, True
+    )
     assert read(directory / "config.json") == {"command": "pretrain", "config": presets.to_dict(DEBUG)}
     environment = read(directory / "environment.json")
     assert environment["command"][:3] == ["run.py", "pretrain", "--config"]
@@ -223,22 +272,23 @@ def test_run_i_is_the_single_run_of_seed_i(batch_run, debug_run, seed_1):
 
 
 def test_result_of_several_runs_is_the_best_with_mean_and_deviation(batch_run):
-    directory, printed = batch_run
+    directory, printed, drawn = batch_run
     result = read(directory / "result.json")
     runs = result["runs"]
     last = {row["run"]: row["fitness_best"] for row in rows_of(directory)}
     best = min(last, key=last.get)  # on held-out pairs, not on the pairs of the result
     assert {name: result[name] for name in RESULT} == {name: runs[best][name] for name in RESULT}
+    assert untimed(drawn) == [row for row in untimed(rows_of(directory)) if row["run"] == best]
     assert result["artifact"] == str(directory / "loss.safetensors")
     assert content_of(directory / "loss.safetensors") == content_of(directory / "losses" / f"{best}.safetensors")
     for name in ("fitness", "fitness_ratio", "ranking_accuracy", "tail_slope"):
         values = [run[name] for run in runs]
         assert result["mean"][name] == pytest.approx(np.mean(values))
         assert result["std"][name] == pytest.approx(np.std(values, ddof=1))
-    assert (
-        f"2 runs: fitness ratio {result['mean']['fitness_ratio']:.4f} ± {result['std']['fitness_ratio']:.4f}" in printed
-    )
-    assert f"held-out ranking accuracy {result['ranking_accuracy']:.4f}" in printed
+    shown = [" ".join(line.split()) for line in printed.splitlines()]
+    for line, title, name in zip(shown, TITLES, TITLES.values(), strict=False):
+        spread = f"2 runs: {result['mean'][name]:.4f} ± {result['std'][name]:.4f}"
+        assert line == f"{title} {result[name]:.4f} {spread}"
 
 
 def test_several_runs_resume_where_they_were_stopped(batch_run, tmp_path, monkeypatch):
@@ -283,16 +333,25 @@ KINDS = {
 }
 
 
+@pytest.fixture
+def promotion():
+    """Let evosax's own strategies add vectors to matrices, in the threads that compile as well."""
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("promotion")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_network_from_the_config_to_the_artifact(environment, tmp_path, monkeypatch, kind, compilations):
+    monkeypatch.setattr(conclusion.pretraining, "draw", DRAW)
     monkeypatch.setattr(calibration, "NUM_CLASSES", (3, 7))  # each of the four is a program
     # Odd generations: the last chunk is not full.
     config = presets.override(DEBUG, {"network": {"kind": kind}, "generations": 5, **KINDS[kind]})
-    # Evosax's own strategies add vectors to matrices.
-    with jax.numpy_rank_promotion("allow"), compilations() as counts:
+    with compilations() as counts:
         result = pretrain.run(config, out=tmp_path / "run")
-    assert counts["jit(evolve_runs)"] == 1
+    assert counts["jit(evolve)"] == 1
     assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
     for name in RESULT - {"r_squared"}:
         assert np.isfinite(result[name]), name
@@ -315,14 +374,11 @@ def test_every_network_from_the_config_to_the_artifact(environment, tmp_path, mo
         assert result["wrong_way_share"] == 0.0
 
 
-def test_profile_prints_four_lines(debug_run, environment, tmp_path, monkeypatch, capsys):
+def test_profile_prints_four_lines(debug_run, tmp_path, monkeypatch, capsys):
     for name, value in (("_MATRIX", 64), ("_VECTOR", 1 << 18), ("_REPEATS", 2)):
-        monkeypatch.setattr(pretrain.profiling, name, value)
-    shutil.copytree(debug_run[0], tmp_path / "run")
-    (tmp_path / "run" / "result.json").unlink()
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
-    line = ["pretrain", "--config", "debug", "--resume", "--profile", "--out", str(tmp_path / "run")]
-    assert cli.main(line) == 0
+        monkeypatch.setattr(roofline, name, value)
+    monkeypatch.setattr(pretrain, "conclude", lambda *_: read(debug_run[0] / "result.json"))
+    assert cli.main(["pretrain", "--config", "debug", "--profile", "--out", str(tmp_path / "run")]) == 0
     lines = capsys.readouterr().out.splitlines()[:4]
     assert lines[0].startswith("profile: ")
     for text in lines:
@@ -448,20 +504,6 @@ def wait_for(path, process):
         time.sleep(0.001)
 
 
-def test_kill_9_and_resume_equal_an_uninterrupted_run(command, environment, debug_run, tmp_path):
-    directory = tmp_path / "run"
-    process = command("--config", "debug", "--out", directory)
-    wait_for(directory / "checkpoints" / "2", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (directory / "result.json").exists()
-    resumed = command("--config", "debug", "--out", directory, "--resume")
-    _, err = resumed.communicate()
-    assert resumed.returncode == 0, err
-    assert_same_run(directory, debug_run[0])
-
-
 def test_api_resumes_over_a_damaged_checkpoint_and_a_cut_line(environment, debug_run, tmp_path, caplog):
     directory = tmp_path / "run"
     shutil.copytree(debug_run[0], directory)
@@ -486,7 +528,13 @@ def stub(monkeypatch, evolve):
     severity = jnp.arange(4.0)[None, None]
     inputs = Inputs(jnp.zeros(1), Batch(jnp.zeros((1, 4)), jnp.zeros((1, 4, 2)), severity, None))
     program = Evolution(
-        lambda keys: (START, inputs), evolve, lambda _: evolve, lambda *_: ({}, severity[0]), lambda x: x, 2
+        init=lambda keys: (START, inputs),
+        evolve=evolve,
+        compile=lambda _: evolve,
+        compile_others=lambda _: None,
+        assess=lambda *_: ({}, severity[0]),
+        unravel=lambda x: x,
+        num_dims=2,
     )
     monkeypatch.setattr(pretrain, "make_evolution", lambda *_, **__: program)
     monkeypatch.setattr(pretrain, "compile_chunk", lambda program, *_: program.evolve)
@@ -531,69 +579,6 @@ def test_a_search_without_a_finite_loss_says_what_to_change(tmp_path, monkeypatc
 
 
 # The slow tier
-
-KILL_SELF = """
-import os, signal, sys
-from edl_jax.cli import main as cli
-from edl_jax.core import runs
-name, when, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
-original, calls = getattr(runs.Run, name), 0
-
-def patched(self, *args):
-    global calls
-    calls += 1
-    if calls == number and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    original(self, *args)
-    if calls == number and when == "after":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(runs.Run, name, patched)
-cli.main(["pretrain", "--config", "debug", "--out", sys.argv[4], *sys.argv[5:]])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "when", "number"),
-    [
-        ("log_all", "before", 1),
-        ("save", "before", 1),
-        ("save", "before", 2),
-        ("save", "after", 3),
-        ("finish", "before", 1),
-        ("finish", "after", 1),
-    ],
-)
-@pytest.mark.parametrize("runs", [1, 2])
-def test_kill_9_between_any_two_writes(environment, debug_run, batch_run, tmp_path, method, when, number, runs):
-    directory = tmp_path / "run"
-    script = [sys.executable, "-c", KILL_SELF, method, when, str(number), str(directory), "--runs", str(runs)]
-    environment = {**environment, "PYTHONPATH": str(RUN_PY.parent)}
-    killed = subprocess.run(script, env=environment, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    pretrain.run({1: DEBUG, 2: BATCH}[runs], out=directory, resume=True)
-    assert_same_run(directory, {1: debug_run, 2: batch_run}[runs][0])
-
-
-@pytest.mark.slow
-def test_three_kills_at_any_moment(command, tmp_path):
-    flags = ("--config", "debug", "--generations", "60")
-    process = command(*flags, "--out", tmp_path / "whole")
-    assert process.communicate()[1] == ""
-    directory = tmp_path / "killed"
-    for target in (4, 22, 40):
-        process = command(*flags, "--out", directory, *(["--resume"] if directory.exists() else []))
-        wait_for(directory / "checkpoints" / str(target), process)
-        time.sleep(0.003 * target)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    assert not (directory / "result.json").exists()
-    process = command(*flags, "--out", directory, "--resume")
-    process.communicate()
-    assert process.returncode == 0
-    assert_same_run(directory, tmp_path / "whole")
 
 
 @pytest.mark.slow

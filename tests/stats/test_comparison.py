@@ -190,9 +190,9 @@ def test_groups_that_never_got_there_have_no_p_value():
 
 
 def test_tests_reject_as_often_as_they_say_when_nothing_differs():
-    shared, a, b = normal(9, 3, 2000, 10)
+    shared, a, b = normal(9, 3, 800, 10)
     p = np.array([compare(x, y).p for x, y in zip(shared + a, shared + b, strict=True)])
-    assert abs(np.mean(p < 0.05) - 0.05) < 4 * math.sqrt(0.05 * 0.95 / 2000)
+    assert abs(np.mean(p < 0.05) - 0.05) < 4 * math.sqrt(0.05 * 0.95 / 800)
 
 
 def test_pairing_tells_what_welch_cannot():

@@ -72,7 +72,7 @@ def test_t_interval_covers_what_it_says():
 
 
 def test_bootstrap_interval_covers_almost_what_it_says():
-    x = normal(2, 1000, 20)
+    x = normal(2, 400, 20)
     assert 0.90 < np.mean([low <= 0.0 <= high for _, low, high in map(st.interval, x)]) < 0.96
 
 

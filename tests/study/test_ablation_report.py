@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from edl_jax.core.files import write_json
-from edl_jax.plot import sensitivity as sensitivity_figure
+from edl_jax.plot import curves, sensitivity as sensitivity_figure
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.strategies import StrategyConfig
 from edl_jax.study.ablate import report as ablation_report
@@ -62,8 +62,26 @@ def study(tmp_path_factory):
     early = np.full((RUNS, EVEN), 0.9)
     early[:, 4:] = 0.995
     results[0] = results[0]._replace(ranking_accuracy=early)
-    content = ablation_report.write(folder, found, results, BASE)
+    with pytest.MonkeyPatch.context() as patch:  # the figures of one factor are drawn
+        for name in ("convergence", "differences"):
+            draw = getattr(curves, name)
+            patch.setattr(curves, name, lambda path, *args, draw=draw, **options: only_std(path, draw, args, options))
+        content = ablation_report.write(folder, found, results, BASE)
     return {use: tests[i] for use, i in index.items()}, content, folder
+
+
+def only_std(path, draw, args, options):
+    if path.name.startswith("std_"):
+        draw(path, *args, **options)
+    else:
+        path.touch()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no figures: the study has them."""
+    for module, name in ((curves, "convergence"), (curves, "differences"), (sensitivity_figure, "sensitivity")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
 
 
 def section(folder, factor):
@@ -221,11 +239,11 @@ def test_every_factor_has_its_figures(study):
     kinds = ("evaluations", "time", "spread", "differences")
     names = {f"{factor}_{kind}.png" for factor in content["factors"] for kind in kinds} | {"sensitivity.png"}
     assert {path.name for path in (folder / "figures").iterdir()} == names
-    for name in names:
+    for name in [name for name in names if name.startswith(("std_", "sensitivity"))]:
         assert 0.5 < np.mean(imread(folder / "figures" / name) == 1.0) < 0.999
 
 
-def test_numbers_stand_at_their_values_in_the_sensitivity_figure(monkeypatch, tmp_path):
+def test_numbers_stand_at_their_values_in_the_sensitivity_figure(undrawn, monkeypatch, tmp_path):
     drawn = {}
     monkeypatch.setattr(
         sensitivity_figure, "sensitivity", lambda path, panels, **options: drawn.update(panels, **options)
@@ -256,7 +274,7 @@ def test_few_runs_and_failed_searches_make_a_report(tmp_path, runs):
     assert table["1"]["p (Holm)"] == "–"
 
 
-def test_equal_time_follows_a_fast_cell_for_longer(tmp_path):
+def test_equal_time_follows_a_fast_cell_for_longer(undrawn, tmp_path):
     found = cells(BASE, ["std"])
     results = {i: made(i, np.full(RUNS, 1.1), length=3 * EVEN if i else EVEN, even=EVEN) for i in range(len(found))}
     results[2] = results[2]._replace(seconds=0.25)  # half of the base's
