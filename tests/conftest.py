@@ -3,8 +3,11 @@
 import collections
 import contextlib
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Not the user's own cache, where the command line would keep programs.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "jax"))
 
 import jax
 import pytest

@@ -17,6 +17,8 @@ from edl_jax.pretrain.objective import Batch, draw, fitness, report
 from edl_jax.strategies import StrategyConfig
 
 TEST_PAIRS = 16_384
+# Members times pairs of a generation up to which optimising the code takes longer than it saves.
+_FEW = 4096
 
 
 class Search(NamedTuple):
@@ -106,15 +108,12 @@ def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
     programs = _programs(objective, config.strategy, strategies.untraced(config.strategy, config.es), chunk)
 
     def init(keys: jax.Array) -> tuple[Search, Inputs]:
-        solutions, search_keys, inputs = _start(keys, objective, config.held_out_pairs)
-        return programs.init(search_keys, solutions, params), inputs
+        start, init_strategy = programs.compile_init(keys.shape[0], config.held_out_pairs)
+        solutions, search_keys, inputs = start(keys)
+        return init_strategy(search_keys, solutions, params), inputs
 
     def compile_others(runs: int) -> None:
-        # A later call with these shapes finds the program.
-        keys = _key_shapes(runs)
-        _start.lower(keys, objective, config.held_out_pairs).compile()
-        solutions, search_keys, _ = jax.eval_shape(lambda k: _start(k, objective, config.held_out_pairs), keys)
-        programs.init.lower(search_keys, solutions, params).compile()  # type: ignore[attr-defined]
+        programs.compile_init(runs, config.held_out_pairs)
         _compile_assess(objective)
 
     return Evolution(
@@ -142,15 +141,16 @@ def compile_chunk(evolution: Evolution, runs: int, population_size: int) -> Comp
 def clear_programs() -> None:
     """Forget the programs that evolutions share, as `jax.clear_caches` does: to measure a first compilation."""
     _programs.cache_clear()
+    _compile_start.cache_clear()
     _compile_assess.cache_clear()
 
 
 class _Programs(NamedTuple):
     """What evolutions that differ only in traced numbers share; see `Evolution`."""
 
-    init: Callable[[jax.Array, jax.Array, Any], Search]
     evolve: Callable[[Search, Inputs, jax.Array, Any], tuple[Search, dict[str, jax.Array]]]
     compile: Callable[[int, int], jax.stages.Compiled]
+    compile_init: Callable[[int, int], tuple[jax.stages.Compiled, jax.stages.Compiled]]
 
 
 @functools.lru_cache(maxsize=64)
@@ -217,15 +217,24 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
             return jax.lax.map(lambda run: evolve_one(run[0], run[1], count, params), (searches, inputs))
         return jax.vmap(evolve_one, in_axes=(0, 0, None, None))(searches, inputs, count, params)
 
+    quick = es.population_size * objective.num_pairs <= _FEW
+    options = compiler.quick_options() if quick else {}
+
+    @functools.cache
+    def compile_init(runs: int, held_out_pairs: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
+        start = _compile_start(objective, runs, held_out_pairs, quick)
+        solutions, search_keys, _ = start.out_info
+        lowered = init.lower(search_keys, solutions, some_params)
+        return start, lowered.compile(compiler_options=options)
+
     @functools.cache
     def compile_runs(runs: int, held_out_pairs: int) -> jax.stages.Compiled:
-        keys = _key_shapes(runs)
-        solutions, search_keys, inputs = jax.eval_shape(lambda k: _start(k, objective, held_out_pairs), keys)
+        solutions, search_keys, inputs = jax.eval_shape(_starter(objective, held_out_pairs), _key_shapes(runs))
         search = jax.eval_shape(init, search_keys, solutions, some_params)
-        count = jax.ShapeDtypeStruct((), jnp.int32)
-        return evolve.lower(search, inputs, count, some_params).compile()
+        lowered = evolve.lower(search, inputs, jax.ShapeDtypeStruct((), jnp.int32), some_params)
+        return lowered.compile(compiler_options=options)
 
-    return _Programs(init, evolve, compile_runs)
+    return _Programs(evolve, compile_runs, compile_init)
 
 
 def _key_shapes(runs: int) -> Any:
@@ -243,17 +252,27 @@ def _template(objective: ObjectiveConfig) -> tuple[jax.Array, Callable[[jax.Arra
     return ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
 
 
-# What does not depend on the strategy is compiled once for all programs of a objective.
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _start(keys: jax.Array, objective: ObjectiveConfig, held_out_pairs: int) -> tuple[jax.Array, jax.Array, Inputs]:
-    """Return (first solutions `[R, num_dims]`, keys of the strategies `[R]`, inputs) of runs with keys `[R]`."""
+def _starter(
+    objective: ObjectiveConfig, held_out_pairs: int
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array, Inputs]]:
+    """Return keys of runs `[R]` -> (first solutions `[R, num_dims]`, keys of the strategies `[R]`, inputs)."""
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array, Inputs]:
         network_key, search_key, generation_key, held_out_key = jax.random.split(key, 4)
         solution, _ = ravel_pytree(init_network(network_key, objective.network, objective.num_classes))
         return solution, search_key, Inputs(generation_key, draw(held_out_key, objective, held_out_pairs))
 
-    return jax.lax.map(one, keys)
+    def start(keys: jax.Array) -> tuple[jax.Array, jax.Array, Inputs]:
+        return jax.lax.map(one, keys)
+
+    return start
+
+
+# What does not depend on the strategy is compiled once for all programs of an objective.
+@functools.lru_cache(maxsize=64)
+def _compile_start(objective: ObjectiveConfig, runs: int, held_out_pairs: int, quick: bool) -> jax.stages.Compiled:
+    lowered = jax.jit(_starter(objective, held_out_pairs)).lower(_key_shapes(runs))
+    return lowered.compile(compiler_options=compiler.quick_options() if quick else {})
 
 
 @functools.lru_cache(maxsize=64)

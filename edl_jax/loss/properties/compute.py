@@ -94,7 +94,8 @@ def margin_profile(loss: Loss, margins: np.ndarray, num_classes: int = _LINE_CLA
         logits = np.zeros((len(margins), num_classes))
         logits[:, 0] = margins
         labels = np.zeros(len(margins), np.int32)
-        values, gradient = jax.jit(_values_and_gradients(loss))(logits, labels)
+        program = jax.jit(_values_and_gradients(loss), compiler_options=risk.quick_options())
+        values, gradient = program(logits, labels)
     return np.asarray(values), np.linalg.norm(gradient, axis=-1)
 
 
@@ -122,7 +123,8 @@ def _gradient_ratios(loss: Loss, num_classes: int) -> tuple[tuple[float, ...], t
     logits = np.concatenate([np.outer(GAPS, behind), np.outer(_GAPS_RIGHT, ahead)])
     labels = np.zeros(len(logits), np.int32)
     with jax.enable_x64(True):
-        _, gradient = jax.jit(_values_and_gradients(loss))(logits, labels)
+        program = jax.jit(_values_and_gradients(loss), compiler_options=risk.quick_options())
+        _, gradient = program(logits, labels)
     error = np.exp(logits - logits.max(axis=-1, keepdims=True))
     error /= error.sum(axis=-1, keepdims=True)
     # 1 - p_t without cancellation: it is what the wrong classes have.

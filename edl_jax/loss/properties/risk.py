@@ -5,6 +5,7 @@ wrong class on top comes near the least risk (Bartlett et al., 2006; Tewari and 
 least risk is reached at softmax(logits) = that distribution (Gneiting and Raftery, 2007).
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -86,6 +87,13 @@ class Risks(NamedTuple):
         return bool(np.all(self.honest < self.least + self.equal))
 
 
+def quick_options() -> dict[str, str | bool | int] | None:
+    """Return XLA's options for a program with little work; None for its own, on accelerators."""
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
 def least_risks(loss: Loss, num_classes: int, *, interchangeable: bool = True) -> tuple[Risks, bool]:
     """Return the risks of `loss` with `num_classes`, from 2, classes, and whether it is symmetric.
 
@@ -138,7 +146,8 @@ def least_risks(loss: Loss, num_classes: int, *, interchangeable: bool = True) -
         final = jax.lax.while_loop(goes_on, step, state)
         return final.least, final.first
 
-    @jax.jit
+    # Few classes are little work: a quarter of the compilation is worth more than fast code.
+    @functools.partial(jax.jit, compiler_options=quick_options() if num_classes < 4 else None)
     def program(starts: jax.Array, some: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         return *jax.lax.map(search, starts), of_all(some)
 

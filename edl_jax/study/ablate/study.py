@@ -87,7 +87,7 @@ def run(
                 save(path, cell.config, results[i])
             if i == 0:
                 left = [other for j, other in enumerate(todo) if not cell_file(directory.path, j).exists()]
-                print(_estimate(left, base, results[0].seconds, config.runs), flush=True)
+                print(_estimate(left, base, results[0], config.runs), flush=True)
         if retime:
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
@@ -106,11 +106,12 @@ def _announcement(todo: list[Cell], runs: int) -> str:
     )
 
 
-def _estimate(left: list[Cell], base: PretrainConfig, seconds: float, runs: int) -> str:
+def _estimate(left: list[Cell], base: PretrainConfig, measured: Result, runs: int) -> str:
+    seconds = measured.seconds
     total = 0.0
     for cell in left:
         size = cell.config.es.population_size / base.es.population_size
         # Measured: networks that cannot be tabulated cost about 25 times as much.
         size *= 25.0 if base.is_tabulated and not cell.config.is_tabulated else 1.0
-        total += 6.0 + runs * generations(cell.config, base) * seconds * size
+        total += measured.seconds_compiling + runs * generations(cell.config, base) * seconds * size
     return f"ablate: {1e3 * seconds:.2f} ms a generation; about {total / 60:.0f} minutes for the {len(left)} cells left"
