@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from edl_jax import data, training
+from edl_jax.core import status
 from edl_jax.core.files import write_json
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task
@@ -41,6 +42,7 @@ def conclude(
       state: after the last step.
       figure_format: png, pdf or svg, or None to draw nothing.
     """
+    status.say("evaluating and drawing")
     last = rows[-1]
     train = _train_metrics(config, task, trainer, state.averaged)
     report = trainer.report()(state.averaged, trainer.test_batches)

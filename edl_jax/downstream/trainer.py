@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from edl_jax import data, training
+from edl_jax.core import status
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task, initial_state, make_optimizer
 from edl_jax.training.epoch import BindEpoch
@@ -87,9 +89,15 @@ def compile_trainer(config: DownstreamConfig, task: Task) -> Trainer:
         task.dataset.test_images, task.dataset.test_labels, size, resident=resident
     )
 
+    status.say("compiling")
     start = time.perf_counter()
-    epochs = training.compile_epochs(train_step, state, images, labels, batch_size=config.batch_size, loop=task.loop)
-    evaluate = training.compile_evaluate(training.make_eval_step(task.model, prepare), state, test_batches[0])
+    with ThreadPoolExecutor() as pool:  # compilation holds no lock of Python
+        pool.submit(lambda: init.lower(key).compile())  # a call finds it, or fails as this did
+        compiling = pool.submit(
+            training.compile_epochs, train_step, state, images, labels, batch_size=config.batch_size, loop=task.loop
+        )
+        evaluate = training.compile_evaluate(training.make_eval_step(task.model, prepare), state, test_batches[0])
+        epochs = compiling.result()
     seconds = time.perf_counter() - start
 
     @functools.cache

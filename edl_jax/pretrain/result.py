@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
-from edl_jax.core import environment
+from edl_jax.core import environment, status
 from edl_jax.core.config import to_dict
 from edl_jax.core.runs import Run
 from edl_jax.plot import pretraining
@@ -49,6 +49,7 @@ def conclude(
       The content of result.json: the metrics of the best run, `artifact`, and with several runs `runs`, a list of
       all metrics, and `mean` and `std` over runs.
     """
+    status.say("testing and calibrating")
     results: list[dict[str, Any]] = []
     for i, solution in enumerate(solutions):
         if not np.isfinite(held_out_fitness[i]):
@@ -64,6 +65,7 @@ def conclude(
     assert isinstance(chosen, loss.Artifact)
     if len(solutions) > 1:
         loss.save(chosen, directory.path / "loss.safetensors")
+    status.say("drawing")
     known = _store_optimum(directory.path, config, optimum)
     rows = [row for row in directory.metrics() if row.get("run", 0) == best]
     pretraining.draw(directory.path / "figures", rows, chosen, config.mixture, known, figure_format)

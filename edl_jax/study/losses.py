@@ -1,10 +1,16 @@
 """The losses one can train with: list them, describe one, compare all, draw one, keep one."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tqdm import tqdm
+
 from edl_jax import loss
+from edl_jax.core import status
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.loss import Description, expression
@@ -52,10 +58,11 @@ def run(
         if file is not None:
             _check_file(flag, Path(file), endings, overwrite)
     if name is None and formula is None:
-        return _table([loss.describe(each) for each in loss.names()]) if table else _list()
+        return _table(_describe_all()) if table else _list()
 
     chosen = parse_parameters(parameters)
     artifact: loss.Artifact | loss.FormulaArtifact | loss.NamedArtifact
+    status.say("computing the properties")
     if formula is not None:
         artifact = loss.FormulaArtifact.from_formula(formula)
         description, function, title = loss.describe(artifact), artifact.loss(), "formula"
@@ -74,6 +81,20 @@ def run(
     if table or formula is None or not isinstance(artifact, loss.FormulaArtifact):
         return shown
     return f"{shown}\n{_forms(artifact.record.expression)}"
+
+
+def _describe_all() -> list[Description]:
+    """Describe every loss, a thread a core: most of it is compilation, which holds no lock of Python."""
+    names = loss.names()
+    bar = tqdm(total=len(names), unit="loss", desc="properties", disable=not sys.stderr.isatty())
+
+    def describe(name: str) -> Description:
+        description = loss.describe(name)
+        bar.update()
+        return description
+
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(describe, names))
 
 
 def _forms(tree: expression.Expression) -> str:

@@ -94,8 +94,7 @@ def margin_profile(loss: Loss, margins: np.ndarray, num_classes: int = _LINE_CLA
         logits = np.zeros((len(margins), num_classes))
         logits[:, 0] = margins
         labels = np.zeros(len(margins), np.int32)
-        program = jax.jit(_values_and_gradients(loss), compiler_options=risk.quick_options())
-        values, gradient = program(logits, labels)
+        values, gradient = jax.jit(_values_and_gradients(loss))(logits, labels)
     return np.asarray(values), np.linalg.norm(gradient, axis=-1)
 
 

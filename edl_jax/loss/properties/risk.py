@@ -146,8 +146,8 @@ def least_risks(loss: Loss, num_classes: int, *, interchangeable: bool = True) -
         final = jax.lax.while_loop(goes_on, step, state)
         return final.least, final.first
 
-    # Few classes are little work: a quarter of the compilation is worth more than fast code.
-    @functools.partial(jax.jit, compiler_options=quick_options() if num_classes < 4 else None)
+    # Two classes are little work: a quarter of the compilation is worth more than fast code.
+    @functools.partial(jax.jit, compiler_options=quick_options() if num_classes < 3 else None)
     def program(starts: jax.Array, some: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         return *jax.lax.map(search, starts), of_all(some)
 
