@@ -9,11 +9,12 @@ from loss_cases import ROWS, SIZES, all_close, integers, normal
 from edl_jax import loss
 
 
-def test_alone_jit_and_vmap(every, batch):
+def test_alone_jit_and_vmap(every, ways, batch):
     """Eagerly, in one program, and an example at a time: a value is its own example's."""
     logits, labels = batch
-    expected = {name: np.asarray(function(logits, labels)) for name, function in every.losses.items()}
-    all_close(every.values(logits, labels), expected, 1e-5)
+    expected = every.values(logits, labels)
+    alone = {name: np.asarray(function(logits, labels)) for name, function in ways.losses.items()}
+    all_close(alone, {name: expected[name] for name in alone}, 1e-5)
     mapped = jax.jit(jax.vmap(every.plain))(logits, labels)
     all_close({name: np.asarray(x) for name, x in mapped.items()}, expected, 1e-5)
 
@@ -61,6 +62,15 @@ def test_a_learned_loss_outside_jit_is_one_program(compilations):
 
 @pytest.mark.parametrize("num_classes", SIZES)
 def test_permuting_the_classes_permutes_the_gradient(every, num_classes):
+    permute(every, num_classes)
+
+
+def test_permuting_many_classes(ways):
+    permute(ways, 1000)
+
+
+def permute(family, num_classes):
+    """Compare values and gradients of each loss before and after a permutation of the classes of each row."""
     rng = np.random.default_rng(num_classes)
     scales = np.resize([0.1, 3.0, 30.0], ROWS)[:, None]
     logits = (scales * rng.standard_normal((ROWS, num_classes))).astype(np.float32)
@@ -68,8 +78,8 @@ def test_permuting_the_classes_permutes_the_gradient(every, num_classes):
     order = np.stack([rng.permutation(num_classes) for _ in range(ROWS)])
     moved = np.argmax(order == labels[:, None], axis=1).astype(np.int32)
     shuffled = np.take_along_axis(logits, order, axis=1)
-    values, permuted = every.values(logits, labels), every.values(shuffled, moved)
-    gradients, permuted_gradients = every.gradients(logits, labels), every.gradients(shuffled, moved)
+    values, permuted = family.values(logits, labels), family.values(shuffled, moved)
+    gradients, permuted_gradients = family.gradients(logits, labels), family.gradients(shuffled, moved)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(permuted[name], values[name], rtol=1e-5, atol=2e-5, err_msg=name)
         size = np.maximum(1.0, np.max(np.abs(gradient), axis=1, keepdims=True))
