@@ -1,9 +1,9 @@
-"""Every registered loss, a random learned one and a formula, each beside its NumPy reference."""
+"""Every registered loss, a random learned one and a formula, compiled together, each beside its NumPy reference."""
 
 import jax.numpy as jnp
 import loss_reference
 import pytest
-from loss_cases import PRIORS, Case, Family, normal, random_artifact
+from loss_cases import PRIORS, Family, normal, random_artifact
 from network_cases import reference as reference_of
 
 from edl_jax import loss
@@ -11,34 +11,40 @@ from edl_jax import loss
 RANDOM = "random artifact"
 FORMULA = "formula"
 LEARNED = sorted({*loss.names()} - {*loss_reference.CLASSIC})
+# One of each way in which a loss is built: from `targets`, from a formula, from a network; one that iterates.
+WAYS = ["cross_entropy", "bi_tempered", FORMULA, RANDOM]
 
 
 @pytest.fixture(scope="session")
-def cases(tmp_path_factory):
-    functions = {name: loss.get(name) for name in loss_reference.CLASSIC}
-    classic = Family(functions | {FORMULA: loss.expression_loss("-y * (1 - p)^2 * ln(p) + 0.25 * (p - y)^2")})
-    cases = {name: Case(name, classic, reference) for name, reference in loss_reference.CLASSIC.items()}
-    cases[FORMULA] = Case(FORMULA, classic, lambda z, y: loss_reference.focal(z, y) + loss_reference.brier(z, y) / 4)
+def artifacts(tmp_path_factory):
+    """Return the learned losses: name -> artifact."""
     random = tmp_path_factory.mktemp("loss") / "random.safetensors"
     loss.save(random_artifact(7, hidden=(4,)), random)
-    for name in (*LEARNED, RANDOM):
-        path = random if name == RANDOM else PRIORS / f"{name}.safetensors"
-        plain = loss.load(path) if name == RANDOM else loss.get(name)
-        cases[name] = Case(
-            name, Family({name: plain}), reference_of(loss.load_artifact(path)), loss.load_artifact(path)
-        )
-    return cases
+    return {
+        name: loss.load_artifact(random if name == RANDOM else PRIORS / f"{name}.safetensors")
+        for name in (*LEARNED, RANDOM)
+    }
 
 
-@pytest.fixture(scope="session", params=[*loss_reference.CLASSIC, FORMULA, *LEARNED, RANDOM])
-def case(request, cases):
-    return cases[request.param]
+@pytest.fixture(scope="session")
+def every(artifacts):
+    """Return every loss."""
+    formula = loss.expression_loss("-y * (1 - p)^2 * ln(p) + 0.25 * (p - y)^2")
+    named = {name: loss.get(name) for name in (*loss_reference.CLASSIC, *LEARNED)}
+    return Family(named | {FORMULA: formula, RANDOM: loss.learned_loss(artifacts[RANDOM])})
 
 
-@pytest.fixture(scope="session", params=["cross_entropy", *LEARNED, RANDOM])
-def family(request, cases):
-    """Return all the classic losses, or a learned one alone."""
-    return cases[request.param].family
+@pytest.fixture(scope="session")
+def ways(every):
+    """Return a loss of each way in which one is built, for what the code that they share does."""
+    return Family({name: every.losses[name] for name in WAYS})
+
+
+@pytest.fixture(scope="session")
+def references(artifacts):
+    """Return the function of float64 logits `[N, C]` and label probabilities `[N, C]` that each loss is."""
+    formula = {FORMULA: lambda z, y: loss_reference.focal(z, y) + loss_reference.brier(z, y) / 4}
+    return loss_reference.CLASSIC | formula | {name: reference_of(artifact) for name, artifact in artifacts.items()}
 
 
 @pytest.fixture

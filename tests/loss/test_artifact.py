@@ -396,7 +396,7 @@ edl_jax.loss.get("cross_entropy")([[1.0, 2.0]], [0])
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["[]", "['edl_jax.errors']"]
+    assert result.stdout.splitlines() == ["[]", "['edl_jax.core', 'edl_jax.core.errors']"]
 
 
 def test_public_names():

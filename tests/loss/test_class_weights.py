@@ -1,43 +1,39 @@
 """Class weights, for every registered loss."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from loss_cases import soft_labels
+from loss_cases import all_close, close, one_hot, soft_labels
 
 from edl_jax import loss
 
 WEIGHTS = np.array([0.5, 2.0, 0.0, 1.0, 3.0], np.float32)
 
 
-def close(actual, expected, tolerance=1e-5):
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
-
-def test_integer_labels_count_as_often_as_their_class_says(case, batch):
+def test_integer_labels_count_as_often_as_their_class_says(every, batch):
     logits, labels = batch
-    weighted = case.function(logits, labels, class_weights=WEIGHTS)
-    close(weighted, WEIGHTS[np.asarray(labels)] * case.function(logits, labels))
-    close(case.function(logits, jax.nn.one_hot(labels, 5), class_weights=WEIGHTS), weighted)
+    plain, weighted = every.values(logits, labels), every.values(logits, labels, class_weights=WEIGHTS)
+    all_close(weighted, {name: WEIGHTS[np.asarray(labels)] * x for name, x in plain.items()}, 1e-5)
+    all_close(every.values(logits, one_hot(labels).astype(np.float32), class_weights=WEIGHTS), weighted, 1e-5)
+    ones = every.values(logits, labels, class_weights=np.ones(5, np.float32))
+    all_close(ones, plain, 1e-6)
 
 
-def test_probabilities_count_as_their_weighted_distribution(case, batch):
+def test_probabilities_count_as_their_weighted_distribution(every, batch):
     logits, _ = batch
     y = np.asarray(soft_labels(1, logits.shape)) * WEIGHTS
     weight = y.sum(axis=-1, keepdims=True)
-    expected = weight[:, 0] * case.function(logits, y / weight)
-    close(case.function(logits, soft_labels(1, logits.shape), class_weights=WEIGHTS), expected)
+    expected = {name: weight[:, 0] * x for name, x in every.values(logits, y / weight).items()}
+    all_close(every.values(logits, soft_labels(1, logits.shape), class_weights=WEIGHTS), expected, 1e-5)
 
 
-def test_weights_of_one_change_nothing_and_weights_of_zero_leave_no_gradient(case, batch):
+def test_weights_of_zero_leave_no_value_and_no_gradient(every, ways, batch):
     logits, labels = batch
-    close(case.function(logits, labels, class_weights=np.ones(5, np.float32)), case.function(logits, labels), 1e-6)
-    gradient = case.gradient(logits, labels, class_weights=WEIGHTS)
-    assert jnp.all(jnp.isfinite(gradient))
-    assert jnp.all(gradient[np.asarray(labels) == 2] == 0.0)
-    only = jax.nn.one_hot(jnp.full(6, 2), 5)  # label probabilities without any weight
-    assert jnp.all(case.function(logits, only, class_weights=WEIGHTS) == 0.0)
+    without_weight = one_hot(np.full(6, 2)).astype(np.float32)
+    for name, values in every.values(logits, without_weight, class_weights=WEIGHTS).items():
+        assert np.all(values == 0.0), name
+    for name, gradient in ways.gradients(logits, labels, class_weights=WEIGHTS).items():
+        assert np.all(np.isfinite(gradient)), name
+        assert np.all(gradient[np.asarray(labels) == 2] == 0.0), name
 
 
 def test_cross_entropy_of_soft_labels_is_the_weighted_sum_of_pytorch(batch):

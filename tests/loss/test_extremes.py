@@ -1,31 +1,35 @@
 """Every registered loss far out: wide gaps between logits, classes masked by -inf, any number of classes."""
 
-import jax.numpy as jnp
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
-from loss_cases import SIZES, normal
+from loss_cases import SIZES
 
 
 @pytest.mark.parametrize("num_classes", SIZES)
-def test_wide_gaps_and_masked_classes_are_finite(case, num_classes):
+def test_wide_gaps_and_masked_classes_are_finite(every, num_classes):
+    stay_finite(every, num_classes)
 
-    @settings(max_examples=6, deadline=None, derandomize=True, database=None)
-    @given(
-        seed=st.integers(0, 2**31 - 1),
-        scale=st.sampled_from([0.0, 1.0, 1e2, 1e4]),
-        masked=st.sampled_from([0.0, 0.5, 1.0]),
-        last=st.booleans(),
-    )
-    def check(seed, scale, masked, last):
-        logits = np.clip(np.asarray(normal(seed, num_classes, scale)), -1e4, 1e4)
-        label = int(np.argmin(logits)) if last else seed % num_classes
-        hidden = np.random.default_rng(seed).random(num_classes) < masked
+
+def test_many_classes_are_finite(ways):
+    stay_finite(ways, 1000)
+
+
+def stay_finite(family, num_classes):
+    """Try each scale with each share of masked classes, the label drawn or the least likely class: 24 rows."""
+    rng = np.random.default_rng(num_classes)
+    rows, labels = [], []
+    for scale, masked, last in itertools.product((0.0, 1.0, 1e2, 1e4), (0.0, 0.5, 1.0), (False, True)):
+        logits = np.clip(scale * rng.standard_normal(num_classes), -1e4, 1e4)
+        label = int(np.argmin(logits)) if last else int(rng.integers(num_classes))
+        hidden = rng.random(num_classes) < masked
         hidden[label] = False
-        logits = jnp.asarray(np.where(hidden, -np.inf, logits), jnp.float32)
-        value, gradient = case.function(logits, jnp.int32(label)), case.gradient(logits, jnp.int32(label))
-        assert jnp.isfinite(value)
-        assert jnp.all(jnp.isfinite(gradient))
-        assert jnp.all(gradient[hidden] == 0.0)
-
-    check()
+        rows.append(np.where(hidden, -np.inf, logits))
+        labels.append(label)
+    logits, labels = np.array(rows, np.float32), np.array(labels, np.int32)
+    values, gradients = family.values(logits, labels), family.gradients(logits, labels)
+    for name, gradient in gradients.items():
+        assert np.all(np.isfinite(values[name])), name
+        assert np.all(np.isfinite(gradient)), name
+        assert np.all(gradient[logits == -np.inf] == 0.0), name

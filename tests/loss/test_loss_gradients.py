@@ -1,14 +1,10 @@
-"""Gradients of every registered loss: right, finite, alive."""
-
-import functools
+"""Gradients of every registered loss: right, finite, alive. All losses are one program for each kind of argument."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loss_cases import integers, normal
-
-from edl_jax import loss
+from loss_cases import all_close, integers, normal, one_hot, padded, total
 
 # The others grow without bound as p_t -> 0: a confidently wrong example must keep its gradient.
 BOUNDED = {
@@ -27,133 +23,142 @@ BOUNDED = {
 }
 # The others see softmax(logits) alone.
 SEES_THE_OFFSET = {"logit_norm", "squentropy"}
+PRESENT = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
+GAPS = np.repeat([20.0, 50.0, 1e3, 1e4], 2)
 
 
-def gapped(gap, dtype=jnp.float32):
-    """Return logits `[2, 4]` in which the true class, 0, trails and leads by `gap`."""
-    return jnp.array([[0.0, gap, 0.25 * gap, -1.0], [gap, 0.0, -gap, 1.0]], dtype)
+def gapped():
+    """Return float32 logits `[8, 5]` in which the true class, 0, trails and leads by each of `GAPS`, and labels."""
+    trails, leads = np.array([0.0, 1.0, 0.25, 0.0, 0.0]), np.array([1.0, 0.0, -1.0, 0.0, 0.0])
+    logits = GAPS[:, None] * np.tile([trails, leads], (4, 1)) + np.tile([[0, 0, 0, -1, -2], [0, 0, 0, 1, 2]], (4, 1))
+    return logits.astype(np.float32), np.zeros(8, np.int32)
 
 
-@functools.cache
-def cross_entropy_norm(gap, dtype):
-    gradient = jax.grad(lambda z: jnp.sum(loss.cross_entropy(z, jnp.zeros(2, jnp.int32)).astype(jnp.float32)))
-    return jnp.linalg.norm(gradient(gapped(gap, dtype))[0].astype(jnp.float32))
-
-
-@functools.cache
-def forward(family):
-    """Return the program of values and directional derivatives."""
-    return jax.jit(lambda z, y, v: jax.jvp(lambda x: family.plain(x, y), (z,), (v,)))
-
-
-@functools.cache
-def second_derivative(family):
-    """Return the program of the second derivative along `v`: the gradient of the gradient's component along `v`."""
-
-    def along(z, y, v, name):
-        return jnp.sum(family.gradient(z, y)[name] * v)
-
-    return jax.jit(lambda z, y, v: {name: jax.grad(along)(z, y, v, name) for name in family.losses})
-
-
-def test_gradients_to_second_order(case, batch):
+def test_gradients_to_second_order(every, batch):
     """Reverse mode of both orders against central differences of the order below, in float64.
 
     `jax.test_util.check_grads` does the same, compiling anew for every loss. No point of the batch is near a kink.
     """
+
+    def orders(z, y, v):
+        """Return the second derivative along `v`, the gradient of the gradient's component along it, and that."""
+
+        def along(z, f):
+            gradient = jax.grad(total)(z, f, y)
+            return jnp.sum(gradient * v), gradient
+
+        return {name: jax.grad(along, has_aux=True)(z, f) for name, f in every.losses.items()}
+
+    logits, labels = np.asarray(batch[0], np.float64) / 2.0, np.asarray(batch[1])
+    v = np.random.default_rng(4).standard_normal(logits.shape)
+    # The three places in one batch: the losses of its rows do not depend on each other.
+    places = np.concatenate([logits, logits + 1e-5 * v, logits - 1e-5 * v])
     with jax.enable_x64(True):
-        logits = jnp.asarray(np.asarray(batch[0], np.float64) / 2.0)
-        labels = jnp.asarray(np.asarray(batch[1]))
-        v = jnp.asarray(np.random.default_rng(4).standard_normal(logits.shape))
-        ahead, behind = (logits + sign * 1e-5 * v for sign in (1.0, -1.0))
-        slopes = (case.function(ahead, labels) - case.function(behind, labels)) / 2e-5
-        gradient = case.gradient(logits, labels)
-        np.testing.assert_allclose(jnp.sum(gradient * v, axis=-1), slopes, rtol=1e-6, atol=1e-8)
-        slopes = (case.gradient(ahead, labels) - case.gradient(behind, labels)) / 2e-5
-        second = second_derivative(case.family)(logits, labels, v)[case.name]
-        np.testing.assert_allclose(second, slopes, rtol=1e-6, atol=1e-8)
+        values = every.values(places, np.tile(labels, 3))
+        found = padded(jax.jit(orders), places, np.tile(labels, 3), np.tile(v, (3, 1)))
+    for name, (second, gradient) in found.items():
+        _, ahead, behind = np.split(values[name], 3)
+        slopes = (ahead - behind) / 2e-5
+        np.testing.assert_allclose(np.sum(gradient[:6] * v, axis=-1), slopes, rtol=1e-6, atol=1e-8, err_msg=name)
+        _, ahead, behind = np.split(gradient, 3)
+        np.testing.assert_allclose(second[:6], (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
-def test_forward_mode_is_reverse_mode(case, batch):
+def test_every_loss_has_a_forward_mode(every, batch):
     logits, labels = batch
-    tangents = normal(5, logits.shape)
-    values, slopes = (x[case.name] for x in forward(case.family)(logits, labels, tangents))
-    gradient = case.gradient(logits, labels)
-    np.testing.assert_allclose(slopes, jnp.sum(gradient * tangents, axis=-1), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(values, case.function(logits, labels), rtol=1e-5, atol=1e-6)
+    jax.eval_shape(lambda z: jax.jvp(lambda x: every.plain(x, labels), (z,), (z,)), logits)
 
 
-def test_gradient_of_soft_labels_is_that_of_integers(case, batch):
+@pytest.mark.parametrize("which", ["ways", pytest.param("every", marks=pytest.mark.slow)])
+def test_forward_mode_is_reverse_mode(which, request, batch):
+    """By a loss of each way: both modes come from the same rules, and reverse mode is tried with every loss."""
+    every = request.getfixturevalue(which)
+    logits, labels = (np.asarray(x) for x in batch)
+    tangents = np.asarray(normal(5, logits.shape))
+    forward = jax.jit(lambda z, y, v: jax.jvp(lambda x: every.plain(x, y), (z,), (v,)))
+    values, slopes = padded(forward, logits, labels, tangents)
+    expected, gradients = every.values(logits, labels), every.gradients(logits, labels)
+    for name, gradient in gradients.items():
+        reverse = np.sum(gradient * tangents, axis=-1)
+        np.testing.assert_allclose(slopes[name], reverse, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_gradient_of_soft_labels_is_that_of_integers(every, batch):
     logits, labels = batch
-    hard, soft = case.gradient(logits, labels), case.gradient(logits, jax.nn.one_hot(labels, 5))
-    np.testing.assert_allclose(hard, soft, rtol=1e-5, atol=1e-5)
+    all_close(every.gradients(logits, labels), every.gradients(logits, one_hot(labels).astype(np.float32)), 1e-5)
 
 
-def test_masked_classes_have_no_gradient(case, batch):
+def test_masked_classes_have_no_gradient(every, ways, batch):
+    """The rows of fewer classes stand in the batch of five, their classes first: the others are the mask's again."""
+    logits, labels = (np.asarray(x) for x in batch)
+    order = np.argsort(~PRESENT, axis=1, kind="stable")
+    fewer = np.where(np.arange(5) < 3, np.take_along_axis(logits, order, axis=1), np.float32(-np.inf))
+    labels_of_fewer = np.array([np.sum(kept[:y]) for kept, y in zip(PRESENT, labels, strict=True)])
+    deleted = every.gradients(fewer, labels_of_fewer)
+    by_mask = ways.gradients(logits, labels, where=PRESENT)  # which makes a logit of -inf of it, for any loss
+    by_logit = every.gradients(np.where(PRESENT, logits, np.float32(-np.inf)), labels)
+    for name, expected in deleted.items():
+        for gradient in (by_logit[name], *([by_mask[name]] if name in by_mask else [])):
+            assert np.all(gradient[~PRESENT] == 0.0), name
+            np.testing.assert_allclose(
+                gradient[PRESENT].reshape(6, 3), expected[:, :3], rtol=1e-4, atol=1e-5, err_msg=name
+            )
+
+
+def test_masked_examples_have_no_gradient(ways, batch):
+    logits, labels = (np.asarray(x) for x in batch)
+    where = np.array([True, False, True, True, False, False])
+    # Inside every margin, so that no example is at rest.
+    logits = np.where(where[:, None], np.float32(0.05) * logits, np.float32(np.nan))
+    for mask in (np.broadcast_to(where[:, None], (6, 5)), where):
+        for name, gradient in ways.gradients(logits, np.where(where, labels, -1), where=mask).items():
+            assert np.all(gradient[~where] == 0.0), name
+            assert np.all(np.isfinite(gradient)), name
+            assert np.all(np.any(gradient[where] != 0.0, axis=-1)), name
+
+
+def test_a_single_class_is_finite(every, batch):
     logits, labels = batch
-    present = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
-    labels_of_fewer = np.array([np.sum(kept[:y]) for kept, y in zip(present, np.asarray(labels), strict=True)])
-    deleted = case.gradient(logits[present].reshape(6, 3), labels_of_fewer)
-    for gradient in (
-        case.gradient(logits, labels, where=present),
-        case.gradient(jnp.where(present, logits, -jnp.inf), labels),
-    ):
-        assert jnp.all(gradient[~present] == 0.0)
-        np.testing.assert_allclose(gradient[present].reshape(6, 3), deleted, rtol=1e-4, atol=1e-5)
+    alone = one_hot(labels) == 1.0
+    only = np.where(alone, np.asarray(logits), np.float32(-np.inf))
+    for program in (every.values, every.gradients):
+        for name, x in program(only, labels).items():
+            assert np.all(np.isfinite(x)), name
 
 
-def test_masked_examples_have_no_gradient(case, batch):
-    logits, labels = batch
-    where = jnp.array([True, False, True, True, False, False])
-    logits = jnp.where(where[:, None], 0.05 * logits, jnp.nan)  # inside every margin, so that no example is at rest
-    gradient = case.gradient(logits, jnp.where(where, labels, -1), where=where)
-    assert jnp.all(gradient[~where] == 0.0)
-    assert jnp.all(jnp.isfinite(gradient))
-    assert jnp.all(jnp.any(gradient[where] != 0.0, axis=-1))
+def test_wide_gaps_are_finite_and_alive(every, ways):
+    """In half precision by a loss of each way: the gradient is the one of single precision, rounded."""
+    logits, labels = gapped()
+    for family, dtype in ((every, jnp.float32), (ways, jnp.bfloat16)):
+        values, gradients = (f(logits.astype(dtype), labels) for f in (family.values, family.gradients))
+        size = np.linalg.norm(gradients["cross_entropy"].astype(np.float32)[::2], axis=1)
+        for name, gradient in gradients.items():
+            assert gradient.dtype == dtype, name
+            assert np.all(np.isfinite(values[name])), name
+            assert np.all(np.isfinite(gradient)), name
+            if name not in BOUNDED:
+                wrong = gradient[::2].astype(np.float32)
+                assert np.all(np.linalg.norm(wrong, axis=1) / size > 0.05), name
+                assert np.all((wrong[:, 0] < 0.0) & (wrong[:, 1] > 0.0)), name  # descent repairs the example
 
 
-def test_a_single_class_is_finite(case, batch):
-    logits, labels = batch
-    alone = jax.nn.one_hot(labels, 5, dtype=bool)
-    assert jnp.all(jnp.isfinite(case.function(logits, labels, where=alone)))
-    assert jnp.all(jnp.isfinite(case.gradient(logits, labels, where=alone)))
+def test_tail_of_a_learned_loss_is_cross_entropy_times_its_slope(every, artifacts):
+    gradients = every.gradients(*gapped())
+    wrong = np.flatnonzero((GAPS >= 50.0) & (np.arange(8) % 2 == 0))
+    for name, artifact in artifacts.items():
+        c = artifact.calibration
+        slope = -c.tail_slope * np.exp(np.interp(np.log(5), np.log(c.num_classes), np.log(c.scale)))
+        expected = slope * gradients["cross_entropy"][wrong]
+        np.testing.assert_allclose(gradients[name][wrong], expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_wide_gaps_are_finite_and_alive(case, dtype):
-    labels = jnp.zeros(2, jnp.int32)
-    for gap in (20.0, 50.0, 1e3, 1e4):
-        logits = gapped(gap, dtype)
-        gradient = case.gradient(logits, labels)
-        assert gradient.dtype == dtype
-        assert jnp.all(jnp.isfinite(case.function(logits, labels)))
-        assert jnp.all(jnp.isfinite(gradient))
-        if case.name not in BOUNDED:
-            wrong = jnp.linalg.norm(gradient[0].astype(jnp.float32))
-            assert wrong / cross_entropy_norm(gap, dtype) > 0.05, gap
-            assert gradient[0, 0] < 0.0 < gradient[0, 1]  # descent repairs the example
-
-
-def test_tail_of_a_learned_loss_is_cross_entropy_times_its_slope(case):
-    if case.artifact is None:
-        pytest.skip("not learned")
-    c = case.artifact.calibration
-    scale = np.exp(np.interp(np.log(4), np.log(c.num_classes), np.log(c.scale)))
-    labels = jnp.zeros(2, jnp.int32)
-    for gap in (50.0, 1e4):
-        logits = gapped(gap)
-        gradient, reference = (
-            jax.jit(jax.grad(lambda z, f=f: f(z, labels)[0]))(logits)[0] for f in (case.plain, loss.cross_entropy)
-        )
-        np.testing.assert_allclose(gradient, -c.tail_slope * scale * reference, rtol=1e-4, atol=1e-6)
-
-
-def test_a_gradient_sums_to_zero_over_classes(case):
+def test_a_gradient_sums_to_zero_over_classes(every):
     """A loss of softmax(logits) alone does not change with a common offset."""
-    if case.name in SEES_THE_OFFSET:
-        pytest.skip("a loss of the logits themselves")
-    logits, labels = normal(0, (6, 5), 2.0), integers(0, 6, 5)
-    gradient = case.gradient(logits, labels)
-    size = jnp.maximum(jnp.sum(jnp.abs(gradient), axis=-1), 1.0)
-    np.testing.assert_allclose(jnp.sum(gradient, axis=-1) / size, jnp.zeros(6), atol=1e-5)
-    np.testing.assert_allclose(case.function(logits + 7.0, labels), case.function(logits, labels), 2e-5, 2e-5)
+    logits, labels = np.asarray(normal(0, (6, 5), 2.0)), integers(0, 6, 5)
+    gradients, values, moved = every.gradients(logits, labels), every.values(logits, labels), logits + np.float32(7.0)
+    moved = every.values(moved, labels)
+    for name in gradients.keys() - SEES_THE_OFFSET:
+        size = np.maximum(np.sum(np.abs(gradients[name]), axis=-1), 1.0)
+        np.testing.assert_allclose(np.sum(gradients[name], axis=-1) / size, np.zeros(6), atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(moved[name], values[name], 2e-5, 2e-5, err_msg=name)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loss_cases import Family, integers, normal, soft_labels
+from loss_cases import Family, close, integers, normal, one_hot, soft_labels
 from network_cases import NETWORKS, NUM_CLASSES, random_network, reference
 from scipy import special
 
@@ -29,21 +29,13 @@ def batch():
     return normal(3, (6, NUM_CLASSES), 5.0), jnp.array([0, 4, 2, 2, 1, 3])
 
 
-def one_hot(labels, num_classes=NUM_CLASSES):
-    return np.eye(num_classes)[np.asarray(labels)]
-
-
-def close(actual, expected, tolerance=2e-5):
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_values_are_those_of_the_reference(name, batch):
     logits, labels = (np.asarray(x) for x in batch)
     assert np.any(special.log_softmax(logits, axis=-1)[np.arange(6), labels] < -4.0)  # in the tail
     expected = reference(ARTIFACTS[name])(logits.astype(np.float64), one_hot(labels))
     with jax.enable_x64(True):
-        values = EVERY.function(jnp.asarray(logits.astype(np.float64)), jnp.asarray(labels))[name]
+        values = EVERY.values(jnp.asarray(logits.astype(np.float64)), jnp.asarray(labels))[name]
         assert values.dtype == jnp.float64
         close(values, expected, 2e-12)
 
@@ -53,15 +45,15 @@ def test_values_in_single_precision(name, batch):
     logits, labels = batch
     y = soft_labels(1, logits.shape)
     expected = reference(ARTIFACTS[name])
-    close(KINDS.function(logits, labels)[name], expected(np.float64(logits), one_hot(labels)), 1e-4)
-    close(KINDS.function(logits, y)[name], expected(np.float64(logits), np.float64(y)), 1e-4)
+    close(KINDS.values(logits, labels)[name], expected(np.float64(logits), one_hot(labels)), 1e-4)
+    close(KINDS.values(logits, y)[name], expected(np.float64(logits), np.float64(y)), 1e-4)
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_values_for_two_classes(name):
     logits, labels = normal(2, (8, 2), 3.0), integers(1, 8, 2)
     expected = reference(ARTIFACTS[name])(np.asarray(logits, np.float64), one_hot(labels, 2))
-    close(ANY_C.function(logits, labels)[name], expected, 1e-4)
+    close(ANY_C.values(logits, labels)[name], expected, 1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -69,8 +61,8 @@ def test_one_hot_is_integer(name, batch):
     """Also below the tail, where a confidently wrong example gets all its gradient."""
     logits, labels = batch
     y = jax.nn.one_hot(labels, NUM_CLASSES)
-    close(KINDS.function(logits, y)[name], KINDS.function(logits, labels)[name], 1e-5)
-    hard, soft = KINDS.gradient(logits, labels)[name], KINDS.gradient(logits, y)[name]
+    close(KINDS.values(logits, y)[name], KINDS.values(logits, labels)[name], 1e-5)
+    hard, soft = KINDS.gradients(logits, labels)[name], KINDS.gradients(logits, y)[name]
     close(hard, soft, 1e-4)
 
 
@@ -78,8 +70,8 @@ def test_one_hot_is_integer(name, batch):
 def test_soft_labels_are_the_label_weighted_mean(name, batch):
     logits, _ = batch
     y = soft_labels(1, logits.shape)
-    one_class = [KINDS.function(logits, jnp.full(6, c))[name] for c in range(NUM_CLASSES)]
-    close(KINDS.function(logits, y)[name], jnp.sum(y * jnp.stack(one_class, axis=-1), axis=-1), 1e-4)
+    one_class = [KINDS.values(logits, jnp.full(6, c))[name] for c in range(NUM_CLASSES)]
+    close(KINDS.values(logits, y)[name], jnp.sum(y * jnp.stack(one_class, axis=-1), axis=-1), 1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -87,7 +79,7 @@ def test_axis_and_masked_examples(name, batch):
     """`axis` is moveaxis, and `where` over examples is boolean indexing, whatever the others hold."""
     logits, labels = batch
     where = jnp.array([True, False, True, True, False, False])
-    expected = KINDS.function(logits, labels)[name]
+    expected = KINDS.values(logits, labels)[name]
     moved = jnp.moveaxis(jnp.where(where[:, None], logits, jnp.nan), -1, 0)
     values = KINDS.function(moved, jnp.where(where, labels, -1), where=where, axis=0)[name]
     close(values[where], expected[where], 1e-6)
@@ -98,7 +90,7 @@ def test_axis_and_masked_examples(name, batch):
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_masked_classes_are_deleted_classes(name, soft, batch):
     logits, labels = batch
-    fewer = logits[PRESENT].reshape(6, 3)
+    fewer = np.asarray(logits)[PRESENT].reshape(6, 3)
     if soft:
         target = np.asarray(soft_labels(1, logits.shape)) * PRESENT
         target /= target.sum(axis=-1, keepdims=True)
@@ -106,10 +98,10 @@ def test_masked_classes_are_deleted_classes(name, soft, batch):
     else:
         target = np.asarray(labels)
         target_of_fewer = np.array([np.sum(kept[:label]) for kept, label in zip(PRESENT, target, strict=True)])
-    deleted = ANY_C.function(fewer, target_of_fewer)[name]
+    deleted = ANY_C.values(fewer, target_of_fewer)[name]
     if not soft:
-        close(KINDS.function(logits, target, where=PRESENT)[name], deleted, 1e-5)
-    close(KINDS.function(jnp.where(PRESENT, logits, -jnp.inf), target)[name], deleted, 1e-5)
+        close(KINDS.values(logits, target, where=PRESENT)[name], deleted, 1e-5)
+    close(KINDS.values(jnp.where(PRESENT, logits, -jnp.inf), target)[name], deleted, 1e-5)
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["integer", "soft"])
@@ -124,8 +116,8 @@ def test_a_masked_class_of_a_joint_network_has_no_probability(name, soft, batch)
     masked = jnp.where(PRESENT, logits, -jnp.inf)
     expected = reference(ARTIFACTS[name])(np.asarray(masked, np.float64), y)
     if not soft:
-        close(KINDS.function(jnp.where(PRESENT, logits, jnp.nan), target, where=PRESENT)[name], expected, 1e-4)
-    close(KINDS.function(masked, target)[name], expected, 1e-4)
+        close(KINDS.values(jnp.where(PRESENT, logits, jnp.nan), target, where=PRESENT)[name], expected, 1e-4)
+    close(KINDS.values(masked, target)[name], expected, 1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -133,7 +125,7 @@ def test_half_precision_is_kept_and_computed_in_single(name, batch):
     logits, labels = batch
     dtype = jnp.bfloat16
     logits = logits.astype(dtype)
-    values, single = KINDS.function(logits, labels)[name], KINDS.function(logits.astype(jnp.float32), labels)[name]
+    values, single = KINDS.values(logits, labels)[name], KINDS.values(logits.astype(jnp.float32), labels)[name]
     assert values.dtype == dtype
     rounding = float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(values.astype(jnp.float32), single, rtol=rounding, atol=1e-4)
@@ -148,20 +140,20 @@ def test_values_and_gradients_are_finite(name, batch):
     for gap in (20.0, 1e3, 1e4):
         logits = jnp.where(alone, 0.0, gap) * jnp.array([1.0, -1.0, 0.5, -0.5, 1.0, -1.0])[:, None]
         for target in (labels, soft):
-            assert jnp.all(jnp.isfinite(KINDS.function(logits, target)[name])), gap
-            assert jnp.all(jnp.isfinite(KINDS.gradient(logits, target)[name])), gap
+            assert jnp.all(jnp.isfinite(KINDS.values(logits, target)[name])), gap
+            assert jnp.all(jnp.isfinite(KINDS.gradients(logits, target)[name])), gap
         masked = jnp.where(PRESENT | alone, logits, -jnp.inf)
-        gradient = KINDS.gradient(masked, labels)[name]
-        assert jnp.all(jnp.isfinite(KINDS.function(masked, labels)[name])), gap
+        gradient = KINDS.gradients(masked, labels)[name]
+        assert jnp.all(jnp.isfinite(KINDS.values(masked, labels)[name])), gap
         assert jnp.all(jnp.isfinite(gradient)), gap
         assert jnp.all(gradient[~(PRESENT | alone)] == 0.0)
         target = soft * PRESENT / jnp.sum(soft * PRESENT, axis=-1, keepdims=True)
         masked = jnp.where(PRESENT, logits, -jnp.inf)
-        assert jnp.all(jnp.isfinite(KINDS.function(masked, target)[name])), gap
-        assert jnp.all(jnp.isfinite(KINDS.gradient(masked, target)[name])), gap
+        assert jnp.all(jnp.isfinite(KINDS.values(masked, target)[name])), gap
+        assert jnp.all(jnp.isfinite(KINDS.gradients(masked, target)[name])), gap
     only_the_true_class = jnp.where(alone, 1.0, -jnp.inf)
-    assert jnp.all(jnp.isfinite(KINDS.function(only_the_true_class, labels)[name]))
-    assert jnp.all(jnp.isfinite(KINDS.gradient(only_the_true_class, labels)[name]))
+    assert jnp.all(jnp.isfinite(KINDS.values(only_the_true_class, labels)[name]))
+    assert jnp.all(jnp.isfinite(KINDS.gradients(only_the_true_class, labels)[name]))
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -169,8 +161,8 @@ def test_gradients_are_finite_differences(name, batch):
     with jax.enable_x64(True):
         logits, labels = jnp.asarray(np.asarray(batch[0], np.float64)), jnp.asarray(np.asarray(batch[1]))
         v = jnp.asarray(np.random.default_rng(4).standard_normal(logits.shape))
-        ahead, behind = (EVERY.function(logits + sign * 1e-5 * v, labels)[name] for sign in (1.0, -1.0))
-        slopes = jnp.sum(KINDS.gradient(logits, labels)[name] * v, axis=-1)
+        ahead, behind = (EVERY.values(logits + sign * 1e-5 * v, labels)[name] for sign in (1.0, -1.0))
+        slopes = jnp.sum(KINDS.gradients(logits, labels)[name] * v, axis=-1)
         np.testing.assert_allclose(slopes, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-7)
 
 
@@ -179,8 +171,8 @@ def test_permuting_the_classes_permutes_the_gradient(name, batch):
     logits, labels = batch
     order = np.array([3, 1, 4, 0, 2])
     moved = jnp.asarray(np.argsort(order))[labels]
-    close(KINDS.function(logits[:, order], moved)[name], KINDS.function(logits, labels)[name], 1e-5)
-    close(KINDS.gradient(logits[:, order], moved)[name], KINDS.gradient(logits, labels)[name][:, order], 1e-4)
+    close(KINDS.values(logits[:, order], moved)[name], KINDS.values(logits, labels)[name], 1e-5)
+    close(KINDS.gradients(logits[:, order], moved)[name], KINDS.gradients(logits, labels)[name][:, order], 1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
@@ -193,7 +185,7 @@ def test_the_tail_is_cross_entropys_times_a_slope(name):
     logits = jnp.asarray(np.column_stack([log_p_t + special.logsumexp(wrong[0]), wrong]), jnp.float32)
     labels = jnp.zeros(6, jnp.int32)
     for target in (labels, jax.nn.one_hot(labels, NUM_CLASSES)):
-        values, gradient = KINDS.function(logits, target)[name], KINDS.gradient(logits, target)[name]
+        values, gradient = KINDS.values(logits, target)[name], KINDS.gradients(logits, target)[name]
         close(np.diff(values), slope * np.diff(log_p_t), 1e-4)
         close(gradient[:, 0], np.full(6, slope), 1e-4)
         close(gradient[:, 1:].sum(axis=1), np.full(6, -slope), 1e-4)
