@@ -9,7 +9,7 @@ benchmarks/synthetic_tasks.py, and its test accuracy is compared with cross-entr
 2. select: all candidates on one set of seeds. Chosen is the highest mean difference from cross-entropy over all
    settings among the candidates that (a) pull between 0.3 and 5 times as hard as cross-entropy at every p_t, gaps of
    20 and 50 between logits included, and (b) do not lose to it on clean labels (mean difference of 0 or more).
-3. confirm: the chosen one, the best of the same on clean labels and the former default, on seeds not used before, at
+3. confirm: the chosen one, the best of the same on clean labels and the steered mixture, on seeds not used before, at
    half, one and two times the rate.
 
 Severities brier and margin are no functions of p_t, their optima no tables, and are left out.
@@ -58,7 +58,7 @@ def main() -> None:
 
     started = time.process_time()
     tables = {"cross_entropy": table_of(lambda log_p: -log_p, -9.0)}
-    tables |= {name: optimal_table(CANDIDATES[name]) for name in {**dict.fromkeys(names), "former default": None}}
+    tables |= {name: optimal_table(CANDIDATES[name]) for name in {**dict.fromkeys(names), "steered mixture": None}}
     references = {name: table_of(function, -12.0) for name, function in REFERENCES.items()}
 
     rates = tune(tables["cross_entropy"], regimes, flags.seed, flags.tune_seeds)
@@ -71,7 +71,7 @@ def main() -> None:
     chosen, cleanest = choose(candidates, "all"), choose(candidates, "0%")
     print(f"\nchosen: {chosen}; best on clean labels: {cleanest}")
 
-    finalists = {name: tables[name] for name in dict.fromkeys(("cross_entropy", "former default", chosen, cleanest))}
+    finalists = {name: tables[name] for name in dict.fromkeys(("cross_entropy", "steered mixture", chosen, cleanest))}
     record = {"rates": {label(s): rate for s, rate in rates.items()}, "select": rows, "chosen": chosen}
     for factor in (0.5, 1.0, 2.0):
         scaled = {setting: factor * rate for setting, rate in rates.items()}

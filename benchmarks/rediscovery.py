@@ -49,7 +49,9 @@ def evolve(name: str, parameters: dict[str, float], runs: int, generations: int)
     labels, log_p = draw_predictions(jax.random.key(12345), config.mixture, config.num_classes, _SAMPLE)
     severities = np.asarray(severity.get(config.severity)(log_p, labels), np.float64)
     wanted, best = np.asarray(target(log_p, labels)), optimum.loss_of_severity(severities)
-    found = [np.asarray(hard_label_loss(config.network, evolution.unravel(x), log_p, labels)) for x in search.best]
+    predictions, classes = jnp.asarray(log_p), jnp.asarray(labels)
+    losses = (hard_label_loss(config.network, evolution.unravel(x), predictions, classes) for x in search.best)
+    found = [np.asarray(values) for values in losses]
     ratios, accuracies = [], []
     for i, solution in enumerate(search.best):
         test, fresh = evolution.assess(jax.random.key(10_000 + i), solution)

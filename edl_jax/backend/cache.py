@@ -18,7 +18,7 @@ def enable() -> None:
     import jax
     import platformdirs
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
     folder = Path(platformdirs.user_cache_dir("edl_jax", appauthor=False)) / "jax" / _machine()
     try:

@@ -7,6 +7,7 @@ matrix products stay with it and reductions come to it (`benchmarks/downstream_v
 
 import functools
 import os
+from typing import Any
 
 import jax
 
@@ -19,7 +20,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return lowered.compile(compiler_options=options())
 
 
-def quick_options() -> dict[str, str | bool | int]:
+def quick_options() -> dict[str, Any]:
     """Return XLA's options for a program with little work: a quarter of the compilation, code several times slower.
 
     None on accelerators. Results differ from those of other options by rounding.

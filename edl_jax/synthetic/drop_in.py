@@ -82,7 +82,7 @@ def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int)
 def _sample(
     words: tuple[int, ...], impl: str, mixture: MixtureConfig, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    key = jax.random.wrap_key_data(np.asarray(words, np.uint32), impl=impl)
+    key = jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32), impl=impl)
     return draw_predictions(key, mixture, num_classes, max(_VALUES // num_classes, _LEAST))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from edl_jax import loss
 from edl_jax.loss.artifacts.learned import raw_loss
@@ -55,7 +56,7 @@ def shape_report(
     return {name: r_squared(values, x) for name, x in columns.items()}
 
 
-def raw_losses(artifact: loss.Artifact, log_p: jax.Array, labels: jax.Array) -> np.ndarray:
+def raw_losses(artifact: loss.Artifact, log_p: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Return the losses `[N]` of predictions `[N, C]` before scale and shift, for integer labels `[N]`."""
     c, network = artifact.calibration, artifact.network
     if is_separable(network):
@@ -107,7 +108,7 @@ def _network_losses(
     params: Any,
     tail_log_p: jax.Array,
     tail_slope: jax.Array,
-    log_p: jax.Array,
-    labels: jax.Array,
+    log_p: ArrayLike,
+    labels: ArrayLike,
 ) -> jax.Array:
     return raw_loss(network, params, targets(log_p, labels, -1, None), tail_log_p, tail_slope)

@@ -44,7 +44,7 @@ def test_a_table_pulls_as_the_function_that_it_holds():
 
 
 def test_a_candidate_is_calibrated_as_an_evolved_loss_is(key):
-    candidate = mixture_candidates.CANDIDATES["former default"]
+    candidate = mixture_candidates.CANDIDATES["steered mixture"]
     table = mixture_candidates.optimal_table(candidate)
     calibration = loss.Calibration(
         (10.0,), (float(table.scale),), (0.0,), float(table.tail_log_p), float(table.tail_slope)
@@ -80,16 +80,16 @@ def test_the_rule_refuses_weak_tails_steep_ends_and_losers_on_clean_labels():
 
 def test_smallest_run_prints_and_stores_its_tables(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(choose_mixture, "QUICK", {"short": REGIME})
-    former = mixture_candidates.CANDIDATES["former default"]
+    former = mixture_candidates.CANDIDATES["steered mixture"]
     sharper = mixture_candidates.Candidate(former.mixture, beta=10.0)
     lower = mixture_candidates.Candidate(former.mixture, "nll", 1.0, 10.0)
-    monkeypatch.setattr(choose_mixture, "CANDIDATES", {"former default": former, "sharper": sharper, "lower": lower})
+    monkeypatch.setattr(choose_mixture, "CANDIDATES", {"steered mixture": former, "sharper": sharper, "lower": lower})
     monkeypatch.setattr(sys, "argv", ["choose_mixture.py", "--quick", "--out", str(tmp_path)])
     choose_mixture.main()
     printed = capsys.readouterr().out
-    assert "| former default |" in printed
+    assert "| steered mixture |" in printed
     record = json.loads((tmp_path / "choose_mixture.json").read_text())
-    assert record["chosen"] in ("former default", "sharper", "lower")
+    assert record["chosen"] in ("steered mixture", "sharper", "lower")
     assert record["confirm, rate x 1"]["cross_entropy"]["all"] == [0.0, 0.0, 0.0]
     assert set(record["rates"].values()) <= set(choose_mixture.RATES)
 
