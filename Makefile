@@ -21,7 +21,7 @@ test: lint docs typecheck unit
 
 # Optimised as users' programs are; `make test` compiles quickly instead, which is most of what its tests cost.
 test-all: lint docs typecheck
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
+	XLA_FLAGS= $(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
