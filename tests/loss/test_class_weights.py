@@ -9,13 +9,14 @@ from edl_jax import loss
 WEIGHTS = np.array([0.5, 2.0, 0.0, 1.0, 3.0], np.float32)
 
 
-def test_integer_labels_count_as_often_as_their_class_says(every, batch):
+def test_integer_labels_count_as_often_as_their_class_says(every, ways, batch):
     logits, labels = batch
-    plain, weighted = every.values(logits, labels), every.values(logits, labels, class_weights=WEIGHTS)
-    all_close(weighted, {name: WEIGHTS[np.asarray(labels)] * x for name, x in plain.items()}, 1e-5)
-    all_close(every.values(logits, one_hot(labels).astype(np.float32), class_weights=WEIGHTS), weighted, 1e-5)
-    ones = every.values(logits, labels, class_weights=np.ones(5, np.float32))
-    all_close(ones, plain, 1e-6)
+    plain, weighted = every.values(logits, labels), ways.values(logits, labels, class_weights=WEIGHTS)
+    expected = {name: WEIGHTS[np.asarray(labels)] * x for name, x in plain.items()}
+    all_close(weighted, {name: expected[name] for name in weighted}, 1e-5)
+    all_close(every.values(logits, one_hot(labels).astype(np.float32), class_weights=WEIGHTS), expected, 1e-5)
+    ones = ways.values(logits, labels, class_weights=np.ones(5, np.float32))
+    all_close(ones, {name: plain[name] for name in ones}, 1e-6)
 
 
 def test_probabilities_count_as_their_weighted_distribution(every, batch):

@@ -1,5 +1,7 @@
 """The losses of margins: hinges, smoothed 0-1 loss, additive margin."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,17 +20,20 @@ def close(actual, expected, tolerance=2e-5):
 
 def test_crammer_singer_is_that_of_optax_where_optax_has_it(batch):
     logits, labels = batch
-    close(loss.crammer_singer(logits, labels), optax.losses.multiclass_hinge_loss(logits, labels))
-    perceptron = optax.losses.multiclass_perceptron_loss(logits, labels)
-    close(loss.crammer_singer(logits, labels, margin=0.0), perceptron)
+    pairs = [
+        (loss.crammer_singer, optax.losses.multiclass_hinge_loss),
+        (functools.partial(loss.crammer_singer, margin=0.0), optax.losses.multiclass_perceptron_loss),
+    ]
+    for ours, theirs in jax.jit(lambda z, y: [(f(z, y), g(z, y)) for f, g in pairs])(logits, labels):
+        close(ours, theirs)
 
 
 @pytest.mark.parametrize("name", HINGES)
 def test_hinges_of_two_classes_are_the_hinge_loss(name):
     logits = normal(0, (8, 2), 2.0)
-    sign = jnp.where(jnp.arange(8) % 2 == 1, 1.0, -1.0)
-    binary = optax.losses.hinge_loss(logits[:, 1] - logits[:, 0], sign)
-    close(HINGES[name](logits, jnp.arange(8) % 2), binary)
+    labels = np.arange(8) % 2
+    gaps = np.asarray(logits)[:, 1] - np.asarray(logits)[:, 0]
+    close(jax.jit(HINGES[name])(logits, labels), np.maximum(1.0 - np.where(labels == 1, gaps, -gaps), 0.0))
 
 
 @pytest.mark.parametrize("name", HINGES)
@@ -36,17 +41,16 @@ def test_soft_hinges_are_the_mean_over_the_labels_when_logits_are_equal(name):
     """Equal largest logits are each other's rivals."""
     logits = jnp.array([[2.0, 2.0, 0.5, 2.0], [0.0, 3.0, 3.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
     y = soft_labels(0, logits.shape)
-    of_class = jnp.stack([HINGES[name](logits, jnp.full(3, c)) for c in range(4)], axis=-1)
-    close(HINGES[name](logits, y), jnp.sum(y * of_class, axis=-1))
+    program = jax.jit(HINGES[name])
+    of_class = np.stack([program(logits, np.full(3, c)) for c in range(4)], axis=-1)
+    close(program(logits, y), np.sum(np.asarray(y) * of_class, axis=-1))
 
 
 def test_hinges_pull_on_the_rivals_within_the_margin_alone():
     """Rivals 0.5 and 3 ahead, 0.5 and 2 behind; beyond the margin nothing moves."""
     logits, labels = jnp.array([[0.0, 0.5, 3.0, -0.5, -2.0], [9.0, 0.5, 3.0, -0.5, -2.0]]), jnp.zeros(2, jnp.int32)
-    best, every = (
-        jax.jit(jax.grad(lambda z, f=f: jnp.sum(f(z, labels))))(logits)
-        for f in (loss.crammer_singer, loss.weston_watkins)
-    )
+    totals = [lambda z, f=f: jnp.sum(f(z, labels)) for f in (loss.crammer_singer, loss.weston_watkins)]
+    best, every = jax.jit(lambda z: [jax.grad(f)(z) for f in totals])(logits)
     close(best, [[-1.0, 0.0, 1.0, 0.0, 0.0], [0.0] * 5])
     close(every, [[-3.0, 1.0, 1.0, 1.0, 0.0], [0.0] * 5])
 
@@ -56,8 +60,9 @@ def test_a_single_class_has_no_rival(soft):
     logits, labels = normal(0, (3, 4), 5.0), jnp.arange(3)
     alone = jax.nn.one_hot(labels, 4, dtype=bool)
     target = alone.astype(jnp.float32) if soft else labels
-    for f in (loss.crammer_singer, loss.weston_watkins, loss.additive_margin, loss.zero_one):
-        value, gradient = jax.jit(jax.value_and_grad(lambda z, f=f: jnp.sum(f(z, target, where=alone))))(logits)
+    losses = [loss.crammer_singer, loss.weston_watkins, loss.additive_margin, loss.zero_one]
+    totals = [lambda z, f=f: jnp.sum(f(z, target, where=alone)) for f in losses]
+    for value, gradient in jax.jit(lambda z: [jax.value_and_grad(f)(z) for f in totals])(logits):
         assert value == 0.0
         assert jnp.all(gradient == 0.0)
 
@@ -65,14 +70,22 @@ def test_a_single_class_has_no_rival(soft):
 def test_zero_one_counts_errors_as_it_steepens(batch):
     logits, labels = batch
     errors = (np.argmax(logits, axis=-1) != np.asarray(labels)).astype(np.float32)
-    close(loss.zero_one(logits, labels, steepness=1e4), errors)
-    assert jnp.max(jnp.abs(loss.zero_one(logits, labels, steepness=0.1) - errors)) > 0.3
+    program = jax.jit(lambda steepness: loss.zero_one(logits, labels, steepness=steepness))
+    close(program(1e4), errors)
+    assert np.max(np.abs(program(0.1) - errors)) > 0.3
 
 
 def test_zero_one_of_two_classes_is_a_sigmoid_of_the_margin():
     gaps = np.array([-3.0, -1.0, 0.0, 0.2, 2.0])
     logits = jnp.zeros((5, 2)).at[:, 0].set(gaps)
-    close(loss.zero_one(logits, jnp.zeros(5, jnp.int32)), 1 / (1 + np.exp(5.0 * gaps)))
+    close(jax.jit(loss.zero_one)(logits, np.zeros(5, np.int32)), 1 / (1 + np.exp(5.0 * gaps)))
+
+
+@jax.jit
+def values_and_gradient(cosines, target):
+    """Return values `[N]` of the additive margin and their sum's gradient `[N, C]`."""
+    values, pull = jax.vjp(lambda z: loss.additive_margin(z, target), cosines)
+    return values, pull(jnp.ones_like(values))[0]
 
 
 def test_additive_margin_asks_cosines_for_a_lead():
@@ -83,8 +96,8 @@ def test_additive_margin_asks_cosines_for_a_lead():
     expected = np.log1p(np.sum(np.exp(30.0 * (lowered[:, 1:] - lowered[:, :1])), axis=-1))
     p = np.exp(30.0 * lowered - np.logaddexp.reduce(30.0 * lowered, axis=-1, keepdims=True))
     for target in (labels, jax.nn.one_hot(labels, 3)):
-        np.testing.assert_allclose(loss.additive_margin(cosines, target), expected, rtol=1e-4)
-        gradient = jax.jit(jax.grad(lambda z, y=target: jnp.sum(loss.additive_margin(z, y))))(cosines)
+        values, gradient = values_and_gradient(cosines, target)
+        np.testing.assert_allclose(values, expected, rtol=1e-4)
         size = 30.0 * p[:, 1:].max(axis=-1, keepdims=True)
         np.testing.assert_allclose(gradient[:, 1:] / size, 30.0 * p[:, 1:] / size, rtol=1e-3, atol=1e-6)
 

@@ -92,7 +92,7 @@ def wrong_ways(network, seed, num_classes, scale, spread):
     return true / size, (true - slopes[np.arange(32), rival]) / size
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("num_classes", [2, 10, *(pytest.param(c, marks=pytest.mark.slow) for c in (3, 100))])
 def test_no_gradient_pulls_the_wrong_way(num_classes):
     network = loss.NetworkConfig(kind="monotone", hidden=(6, 6))
 
