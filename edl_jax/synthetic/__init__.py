@@ -1,8 +1,8 @@
 """Synthetic supervision: predictions from a mixture, severity, and the ranking objective."""
 
 from edl_jax.synthetic.drop_in import calibrate, gradient_norm_ratio
-from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels, sample_pairs
-from edl_jax.synthetic.ranking import kendall_tau, ranking_accuracy, ranking_fitness
+from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels
+from edl_jax.synthetic.ranking import kendall_tau, ranking_accuracy
 from edl_jax.synthetic.severity import SEVERITIES
 from edl_jax.synthetic.shape import shape_report
 
@@ -15,9 +15,7 @@ __all__ = [
     "gradient_norm_ratio",
     "kendall_tau",
     "ranking_accuracy",
-    "ranking_fitness",
     "sample",
     "sample_labels",
-    "sample_pairs",
     "shape_report",
 ]

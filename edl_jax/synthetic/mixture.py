@@ -230,23 +230,6 @@ def _log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-def sample_pairs(
-    key: jax.Array, config: MixtureConfig, num_classes: int, num_pairs: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Draw pairs of predictions that share a label.
-
-    Returns:
-      (labels `[N]` int32, log_p_a `[N, C]`, log_p_b `[N, C]`), a and b independent given the label.
-
-    Raises:
-      UserError: num_classes < 2.
-    """
-    label_key, sample_key = jax.random.split(key)
-    labels = sample_labels(label_key, num_classes, num_pairs)
-    log_p = sample(sample_key, config, num_classes, jnp.concatenate([labels, labels]))
-    return labels, log_p[:num_pairs], log_p[num_pairs:]
-
-
 def concentrations_of(config: MixtureConfig, num_classes: int) -> dict[str, tuple[float, float, float]]:
     """Return the concentrations of the true class, the rival and each other class, by component."""
     k, f = config.confidence, config.flatness

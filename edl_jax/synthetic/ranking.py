@@ -12,33 +12,6 @@ import jax
 import jax.numpy as jnp
 
 
-def ranking_fitness(
-    loss_a: jax.Array,
-    loss_b: jax.Array,
-    severity_a: jax.Array,
-    severity_b: jax.Array,
-    *,
-    beta: float = 1.0,
-    margin: float = 0.0,
-) -> jax.Array:
-    """Return the objective F, minimised, a scalar.
-
-    Args:
-      loss_a: `[N]` losses of the first prediction of each pair.
-      loss_b: `[N]` losses of the second.
-      severity_a: `[N]` severities of the first; pairs with equal severities do not count.
-      severity_b: `[N]` severities of the second.
-      beta: sharpness of the softplus, positive.
-      margin: m, the margin asked for per unit of standardised severity.
-
-    Returns:
-      F; ln 2 / beta for a constant loss at m = 0.
-    """
-    gap_e = (severity_b - severity_a) / _scale(jnp.concatenate([severity_a, severity_b]))
-    gap_l = (loss_b - loss_a) / _scale(jnp.concatenate([loss_a, loss_b]))
-    return _objective(gap_l, gap_e, beta, margin)
-
-
 def grouped_ranking_fitness(
     losses: jax.Array, severities: jax.Array, *, reuse: int = 1, beta: float = 1.0, margin: float = 0.0
 ) -> jax.Array:
@@ -50,8 +23,11 @@ def grouped_ranking_fitness(
       losses: `[L, V]` losses of V predictions for each of L labels.
       severities: `[L, V]` their severities.
       reuse: pairs that each prediction starts, from 1 to V - 1.
-      beta: as in `ranking_fitness`.
-      margin: as in `ranking_fitness`.
+      beta: sharpness of the softplus, positive.
+      margin: m, the margin asked for per unit of standardised severity.
+
+    Returns:
+      F over the pairs of unequal severity; ln 2 / beta for a constant loss at m = 0.
     """
     (loss_a, loss_b), (severity_a, severity_b) = (grouped_pairs(x, reuse) for x in (losses, severities))
     # Differences before the division: fused into one operation, the other order turns ties into differences.

@@ -58,7 +58,7 @@ def test_simplified_is_the_same_function():
     shorter = compared = 0
     with jax.enable_x64(True), jax.disable_jit():
         inputs = ex.Inputs.of(jnp.array([0.3, 1.0]), jnp.array([0.45, 0.8]))
-        for i in range(90):
+        for i in range(45):
             names = (
                 tuple(ex.evomal.OPERATORS.values()),
                 ("add", "sub", "mul", "div", "square", "ln"),
@@ -71,8 +71,8 @@ def test_simplified_is_the_same_function():
                 np.testing.assert_allclose(found, values, rtol=1e-8, atol=1e-8, err_msg=str(expression))
                 compared += 1
             shorter += simplified.size < expression.size
-    assert compared > 70
-    assert shorter > 25
+    assert compared > 35
+    assert shorter > 12
 
 
 def test_sympy_is_given_the_function():

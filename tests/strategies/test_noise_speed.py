@@ -37,9 +37,8 @@ def normal():
     return timer(lambda key, state: (state, jax.random.normal(key, SHAPE)), ())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "logistic" else pytest.mark.slow) for name in maps.names()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", maps.names())
 def test_noise_is_as_cheap_as_gaussian(name, normal):
     """The bound is lenient: a shared machine may time anything."""
     chaotic = maps.get(name)

@@ -9,7 +9,7 @@ from evosax.algorithms import distribution_based
 from strategy_cases import OURS, build, sphere, strongly_typed
 
 from edl_jax.core.errors import UserError
-from edl_jax.strategies import StrategyConfig, create, names
+from edl_jax.strategies import StrategyConfig, create, names, untraced
 from edl_jax.strategies.registry import EVEN, LEFT_OUT, STRATEGIES
 
 NUM_DIMS, POPULATION_SIZE, NUM_GENERATIONS = 8, 8, 16
@@ -177,6 +177,16 @@ def test_settings_that_cannot_be_used(settings, message):
         StrategyConfig(**settings)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_that_are_traced_numbers_are_left_out_of_what_programs_depend_on():
+    first, second = (StrategyConfig(std=std, elite_ratio=ratio) for std, ratio in ((0.1, 0.25), (0.7, 0.5)))
+    assert untraced("chaotic_es", first) == untraced("chaotic_es", second)
+    assert untraced("chaotic_es", StrategyConfig(alpha=0.5)).alpha == 0.5  # not a number that is traced
+    (_, a), (_, b) = (create("chaotic_es", SOLUTION, config) for config in (first, second))
+    assert float(a.std_init) != float(b.std_init)
+    assert not np.array_equal(a.weights, b.weights)
+    assert untraced("open_es", first) is first  # evosax's programs may depend on any of them
 
 
 def test_unknown_strategy():

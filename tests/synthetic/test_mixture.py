@@ -10,7 +10,7 @@ from known_losses import QUANTILES, only
 from scipy import stats
 
 from edl_jax.core.errors import UserError
-from edl_jax.synthetic import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels, sample_pairs
+from edl_jax.synthetic import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels
 
 NUM_CLASSES = [2, 3, 10, 1000]
 CONFIDENCE, FLATNESS, SPREAD = 6.0, 4.0, 2.0
@@ -170,11 +170,11 @@ def test_samples_follow_from_the_key():
     np.testing.assert_allclose(sample(sample_key, config, 10, labels), a, rtol=1e-4, atol=1e-5)
 
 
-def test_pairs_share_the_label_and_nothing_else():
-    labels, a, b = map(np.asarray, sample_pairs(jax.random.key(0), component_config("log_uniform"), 10, 4_000))
-    for log_p in (a, b):
-        assert stats.kstest(at(log_p, labels), stats.uniform(-9.0, 9.0).cdf).pvalue > REJECT
-    assert abs(stats.spearmanr(at(a, labels), at(b, labels)).statistic) < 0.05
+def test_predictions_of_one_label_are_independent():
+    labels = np.tile(np.random.default_rng(0).integers(0, 10, 2_000).astype(np.int32), 2)
+    log_p = np.asarray(sample(jax.random.key(0), component_config("log_uniform"), 10, labels), np.float64)
+    (a, b), labels = np.split(log_p, 2), labels[:2_000]
+    assert abs(stats.spearmanr(at(a, labels), at(b, labels)).statistic) < 0.07
     assert stats.ks_2samp(at(a, (labels + 1) % 10), at(b, (labels + 1) % 10)).pvalue > REJECT
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,7 +10,8 @@ from known_losses import only
 from scipy import integrate, optimize
 
 from edl_jax.core.errors import UserError
-from edl_jax.synthetic import SEVERITIES, MixtureConfig, optimum, ranking_fitness
+from edl_jax.synthetic import SEVERITIES, MixtureConfig, optimum
+from edl_jax.synthetic.ranking import grouped_ranking_fitness
 
 OBJECTIVES = [(1.0, 0.0), (10.0, 0.0), (1.0, 1.0), (10.0, 1.0), (5.0, 0.4), (3.0, 4.0)]
 
@@ -173,8 +173,9 @@ def test_fitness_on_pairs_is_the_objective_that_networks_are_scored_with(beta, m
     a, b = -np.expm1(-9.0 * rng.uniform(size=(2, 20_000)))
     b = np.where(np.arange(b.size) % 5 == 0, a, b)  # ties of severity do not count
     best = optimum.from_severities(np.append(a, b), "error", beta=beta, margin=margin)
-    losses = (jnp.asarray(best.loss_of_severity(x), jnp.float32) for x in (a, b))
-    expected = ranking_fitness(*losses, *(jnp.asarray(x, jnp.float32) for x in (a, b)), beta=beta, margin=margin)
+    groups = np.stack([a, b], axis=1)  # of two: each is paired with the other
+    losses = np.float32(best.loss_of_severity(groups))
+    expected = jax.jit(grouped_ranking_fitness)(losses, np.float32(groups), beta=beta, margin=margin)
     fitness = best.fitness_on(a, b)
     np.testing.assert_allclose(fitness, expected, rtol=1e-4)
     np.testing.assert_allclose(fitness, best.fitness, rtol=0.02)
@@ -185,8 +186,9 @@ def test_a_loss_that_sees_more_than_severity_scores_worse():
     rng = np.random.default_rng(0)
     a, b = rng.uniform(size=(2, 50_000))
     best = optimum.from_severities(np.append(a, b), "error")
-    noisy = (jnp.asarray(best.loss_of_severity(x) + 0.1 * rng.standard_normal(x.size), jnp.float32) for x in (a, b))
-    assert ranking_fitness(*noisy, jnp.asarray(a), jnp.asarray(b)) > best.fitness_on(a, b) * 1.001
+    groups = np.stack([a, b], axis=1)
+    noisy = np.float32(best.loss_of_severity(groups) + 0.1 * rng.standard_normal(groups.shape))
+    assert jax.jit(grouped_ranking_fitness)(noisy, np.float32(groups)) > best.fitness_on(a, b) * 1.001
 
 
 def test_equal_severities_are_one_value_and_do_not_count():
