@@ -56,9 +56,10 @@ def test_plain_formulas_stay_as_short():
 def test_simplified_is_the_same_function():
     rng = np.random.default_rng(4)
     shorter = compared = 0
-    with jax.enable_x64(True), jax.disable_jit():
-        inputs = ex.Inputs.of(jnp.array([0.3, 1.0]), jnp.array([0.45, 0.8]))
-        for i in range(45):
+    y, p = np.array([0.3, 1.0]), np.array([0.45, 0.8])
+    interpreted = jax.jit(lambda program: ex.evaluate(program, ex.Inputs.of(jnp.asarray(y), jnp.asarray(p))))
+    with jax.enable_x64(True):
+        for i in range(90):
             names = (
                 tuple(ex.evomal.OPERATORS.values()),
                 ("add", "sub", "mul", "div", "square", "ln"),
@@ -66,7 +67,7 @@ def test_simplified_is_the_same_function():
             )
             expression = random_expression(rng, 15, names[i % 3], (1.0, -1.0, 2.5))
             simplified = ex.simplify(expression)
-            values, found = (ex.compile_function(e)(inputs) for e in (expression, simplified))
+            values, found = (interpreted(ex.compile_program(e, 16)) for e in (expression, simplified))
             if np.all(np.abs(values) < 1e6):
                 np.testing.assert_allclose(found, values, rtol=1e-8, atol=1e-8, err_msg=str(expression))
                 compared += 1
