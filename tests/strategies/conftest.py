@@ -7,7 +7,7 @@ from strategy_cases import CHOSEN, OURS
 from edl_jax.strategies import names
 
 
-@pytest.fixture(params=["ChaoticES", *(n if n in CHOSEN else pytest.param(n, marks=pytest.mark.slow) for n in names())])
+@pytest.fixture(params=[n if n in CHOSEN else pytest.param(n, marks=pytest.mark.slow) for n in ("ChaoticES", *names())])
 def strategy(request):
     """Return a strategy's name, in fast runs ours and some of evosax's: each takes several programs.
 

@@ -1,5 +1,7 @@
 """ChaoticES: its contract with evosax, failed members, and that chaos changes the noise alone."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +80,12 @@ def test_unused_noise_is_not_in_the_program():
         assert ("erf_inv" in program) == normal
 
 
+@functools.cache
+def three_dims(**arguments):
+    """Return an algorithm, the same for the same arguments: each instance is compiled anew."""
+    return ChaoticES(8, jnp.ones(3), **arguments)
+
+
 def tell(algorithm, fitness, **settings):
     """Return (state after one generation, population, metrics) for this fitness."""
     params = algorithm.default_params.replace(**settings)
@@ -96,14 +104,14 @@ def centred(count, elites):
 @pytest.mark.parametrize("mean_lr", [1.0, 0.5])
 def test_recombination_is_the_formula(mean_lr):
     fitness = np.random.default_rng(0).permutation(8).astype(np.float32)
-    after, population, _ = tell(ChaoticES(8, jnp.ones(3)), jnp.asarray(fitness), mean_lr=mean_lr)
+    after, population, _ = tell(three_dims(), jnp.asarray(fitness), mean_lr=mean_lr)
     expected = 1.0 + mean_lr * centred(8, 4) @ population[np.argsort(fitness)]
     np.testing.assert_allclose(after.mean, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("arguments", [{"std_rule": "one_fifth"}, {"alpha_rule": "adaptive"}])
 def test_a_rescored_mean_is_member_0_and_not_recombined(arguments):
-    algorithm = ChaoticES(8, jnp.ones(3), **arguments)
+    algorithm = three_dims(**arguments)
     fitness = np.array([0.0, 5.0, 2.0, 7.0, 1.0, 6.0, 3.0, 4.0], np.float32)
     after, population, _ = tell(algorithm, jnp.asarray(fitness))
     np.testing.assert_array_equal(population[0], 1.0)
@@ -118,7 +126,7 @@ def test_a_rescored_mean_is_member_0_and_not_recombined(arguments):
 @pytest.mark.parametrize("elite_ratio", [0.5, 1.0])
 def test_failed_members_have_no_say(elite_ratio):
     """NaN and either infinity: survivors share the weight, and no failed member is ever the best."""
-    algorithm = ChaoticES(8, jnp.ones(3), elite_ratio=elite_ratio)
+    algorithm = three_dims(elite_ratio=elite_ratio)
     for bad in (np.nan, np.inf, -np.inf):
         fitness = np.array([3.0, bad, 1.0, bad, bad, 2.0, bad, 4.0], np.float32)
         after, population, metrics = tell(algorithm, jnp.asarray(fitness))

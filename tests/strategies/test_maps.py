@@ -16,7 +16,7 @@ every_map = pytest.mark.parametrize("name", maps.names())
 
 @pytest.fixture(
     scope="module",
-    params=[(name, 10_000) for name in maps.names()]
+    params=[(name, 4_000) for name in maps.names()]
     + [pytest.param((name, 50_000), marks=pytest.mark.slow) for name in maps.names()],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
@@ -30,7 +30,8 @@ def test_lyapunov_exponent_of_emitted_orbits(emitted):
     exponents = np.mean(growth, axis=0, dtype=np.float64)
     expected = float64_law(name)[1]
     assert np.mean(exponents) == pytest.approx(expected, rel=0.05)
-    assert np.all(np.abs(exponents - expected) < 0.1)  # every orbit, not their mean alone
+    room = 0.1 * max(1.0, np.sqrt(10_000 / len(growth)))
+    assert np.all(np.abs(exponents - expected) < room)  # every orbit, not their mean alone
     assert maps.get(name).lyapunov == pytest.approx(expected, rel=0.01)
 
 
@@ -115,7 +116,7 @@ def test_states_follow_the_invariant_law(name, control):
 
 @every_map
 def test_independent_draws_have_the_law_but_no_memory(name):
-    _, noise = emit(name, 5_000, "independent")
+    _, noise = emit(name, 2_000, "independent")
     mean, variance, product = moments(noise)
     assert abs(mean) <= 0.01
     assert abs(variance - 1.0) <= 0.02
@@ -138,7 +139,7 @@ def test_normal_marginals_keep_the_orbit_and_change_its_law(name):
         rank = stats.norm.cdf(z)[np.argsort(jax.tree.leaves(state)[0])]
         assert np.all(np.diff(rank) >= -1e-6)  # a growing function of the orbit
         state = normal.advance(jax.random.key(step), state)
-    mean, variance, product = moments(emit(name, 5_000, "normal_marginals")[1])
+    mean, variance, product = moments(emit(name, 2_000, "normal_marginals")[1])
     assert abs(mean) <= 0.01
     assert abs(variance - 1.0) <= 0.02
     remembers = {"mouse": -0.65, "henon": -0.43, "gauss": -0.36}

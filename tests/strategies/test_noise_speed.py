@@ -9,7 +9,7 @@ import pytest
 
 from edl_jax.strategies import maps
 
-SHAPE, STEPS, ROUNDS = (128, 353), 50, 7
+SHAPE, STEPS, ROUNDS = (128, 353), 10, 5
 
 
 def timer(step, state):

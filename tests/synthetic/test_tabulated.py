@@ -46,6 +46,12 @@ def both(network):
     return jax.jit(evaluate)
 
 
+@functools.partial(jax.jit, static_argnames="low")
+def interpolated(table, log_p, labels, low=LOW):
+    """Return losses `[P, N]` from tables `[P, 2 G]`."""
+    return tabulated.population_losses(table, tabulated.interpolation_matrix(log_p, labels, low))
+
+
 @functools.cache
 def predictions(num_classes, count=None):
     count = count or (1024 if num_classes <= 100 else 64)
@@ -98,7 +104,7 @@ def test_a_converged_population_keeps_its_order(std, num_classes):
 
 def known_tables(g1, g0, low=LOW):
     log_p = tabulated.knots(low)
-    return jnp.asarray(np.concatenate([g1(log_p), g0(log_p)]))[None]
+    return np.concatenate([g1(log_p), g0(log_p)])[None]
 
 
 def blend(log_p):
@@ -119,7 +125,7 @@ def test_exact_for_quadratics():
         log_p = jnp.asarray(special.log_softmax(np.asarray(log_p, np.float64), axis=-1).clip(LOW))
         a, b = rng.standard_normal((2, 3))
         table = known_tables(lambda x: np.polyval(a, blend(x)), lambda x: np.polyval(b, blend(x)))
-        found = tabulated.population_losses(table, tabulated.interpolation_matrix(log_p, jnp.asarray(labels)))[0]
+        found = interpolated(table, log_p, labels)[0]
     is_true = np.eye(10, dtype=bool)[np.asarray(labels)]
     wrong = np.where(is_true, 0.0, np.polyval(b, blend(np.asarray(log_p)))).sum(axis=1)
     np.testing.assert_allclose(found, np.polyval(a, blend(np.asarray(log_p)[is_true])) + wrong, rtol=1e-8, atol=1e-8)
@@ -128,7 +134,7 @@ def test_exact_for_quadratics():
 def test_the_error_of_a_known_loss():
     labels, log_p = predictions(10)
     table = known_tables(lambda x: -np.expm1(x), np.zeros_like)
-    found = tabulated.population_losses(jnp.float32(table), tabulated.interpolation_matrix(log_p, labels))[0]
+    found = interpolated(np.float32(table), log_p, labels)[0]
     assert np.max(np.abs(found - SEVERITIES["error"](log_p, labels))) < 3e-4
 
 
@@ -176,10 +182,10 @@ def test_both_ways_to_build_the_matrix_agree(num_classes, monkeypatch):
 def test_the_grid_may_begin_elsewhere():
     """With a lower end at the mixture's, no true class is clipped."""
     labels, log_p = draw_predictions(jax.random.key(5), only(log_uniform=1.0, log_p_min=-40.0), 10, 256)
-    matrix = tabulated.interpolation_matrix(log_p, labels, -40.0)
-    losses = tabulated.population_losses(jnp.float32(known_tables(np.negative, np.zeros_like, -40.0)), matrix)
+    losses = interpolated(np.float32(known_tables(np.negative, np.zeros_like, -40.0)), log_p, labels, -40.0)
     np.testing.assert_allclose(losses[0], SEVERITIES["nll"](log_p, labels), rtol=1e-4, atol=2e-3)
-    table = tabulated.tables(NETWORKS["per_class"], jax.tree.map(lambda x: x[0], fresh("per_class")), -40.0)
+    params = jax.tree.map(lambda x: x[0], fresh("per_class"))
+    table = jax.jit(lambda params: tabulated.tables(NETWORKS["per_class"], params, -40.0))(params)
     assert table.shape == (2 * tabulated.GRID,)
     assert jnp.all(jnp.isfinite(table))
 
