@@ -90,7 +90,7 @@ class CompiledChunk(NamedTuple):
         return self.program(search, inputs, count, self.params)
 
 
-def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
+def make_evolution(config: PretrainConfig, *, chunk: int, quick: bool = False) -> Evolution:
     """Build the evolution of a config. Configs share its programs that differ only in numbers which are traced.
 
     Such numbers are seeds, numbers of generations, and in ChaoticES std, its rates and the recombination weights.
@@ -98,6 +98,8 @@ def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
     Args:
       config: what to run.
       chunk: most generations per call of evolve.
+      quick: compile quickly rather than well where a generation is little work. A run of a batch then differs from the
+        single run of its seed by rounding.
 
     Raises:
       UserError: a setting that the strategy refuses.
@@ -105,9 +107,12 @@ def make_evolution(config: PretrainConfig, *, chunk: int) -> Evolution:
     objective = config.objective
     flat, unravel = _template(objective)
     _, params = strategies.create(config.strategy, flat, config.es)
-    programs = _programs(objective, config.strategy, strategies.untraced(config.strategy, config.es), chunk)
+    programs = _programs(objective, config.strategy, strategies.untraced(config.strategy, config.es), chunk, quick)
 
     def init(keys: jax.Array) -> tuple[Search, Inputs]:
+        if isinstance(keys, jax.core.Tracer):  # the shapes alone are asked for
+            solutions, search_keys, inputs = _starter(objective, config.held_out_pairs)(keys)
+            return programs.init(search_keys, solutions, params), inputs
         start, init_strategy = programs.compile_init(keys.shape[0], config.held_out_pairs)
         solutions, search_keys, inputs = start(keys)
         return init_strategy(search_keys, solutions, params), inputs
@@ -148,13 +153,14 @@ def clear_programs() -> None:
 class _Programs(NamedTuple):
     """What evolutions that differ only in traced numbers share; see `Evolution`."""
 
+    init: Callable[[jax.Array, jax.Array, Any], Search]
     evolve: Callable[[Search, Inputs, jax.Array, Any], tuple[Search, dict[str, jax.Array]]]
     compile: Callable[[int, int], jax.stages.Compiled]
     compile_init: Callable[[int, int], tuple[jax.stages.Compiled, jax.stages.Compiled]]
 
 
 @functools.lru_cache(maxsize=64)
-def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chunk: int) -> _Programs:
+def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chunk: int, quick: bool) -> _Programs:
     flat, unravel = _template(objective)
     # A flat solution: members are unravelled once, where the network needs them.
     algorithm, some_params = strategies.create(strategy, flat, es)
@@ -217,7 +223,7 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
             return jax.lax.map(lambda run: evolve_one(run[0], run[1], count, params), (searches, inputs))
         return jax.vmap(evolve_one, in_axes=(0, 0, None, None))(searches, inputs, count, params)
 
-    quick = es.population_size * objective.num_pairs <= _FEW
+    quick = quick and es.population_size * objective.num_pairs <= _FEW
     options = compiler.quick_options() if quick else {}
 
     @functools.cache
@@ -234,7 +240,7 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
         lowered = evolve.lower(search, inputs, jax.ShapeDtypeStruct((), jnp.int32), some_params)
         return lowered.compile(compiler_options=options)
 
-    return _Programs(evolve, compile_runs, compile_init)
+    return _Programs(init, evolve, compile_runs, compile_init)
 
 
 def _key_shapes(runs: int) -> Any:

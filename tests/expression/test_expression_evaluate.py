@@ -110,7 +110,6 @@ def test_gradients_of_weights_are_finite_differences():
     size = expression.size
     weights = np.random.default_rng(3).normal(1.0, 0.2, size)
     program = ex.compile_program(expression, 16)
-    direction = np.linspace(-1.0, 2.0, size)
 
     # Known by all operators in the tests above: here those of the expression compile sooner.
     operators = ex.operators_of([expression])

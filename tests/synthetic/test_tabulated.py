@@ -164,7 +164,7 @@ def test_both_ways_to_build_the_matrix_agree(num_classes, monkeypatch):
     labels, log_p = draw_predictions(
         jax.random.key(2), only(uniform=1.0, log_uniform=1.0, log_p_min=-40.0), num_classes, 64
     )
-    log_p = log_p.at[0].set(-80.0).at[0, labels[0]].set(0.0)
+    log_p = jnp.asarray(log_p).at[0].set(-80.0).at[0, labels[0]].set(0.0)
     matrices = {}
     for way, start in (("dense", 10**6), ("scattered", 2)):
         monkeypatch.setattr(tabulated, "_SCATTER_FROM", start)

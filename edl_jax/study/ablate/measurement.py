@@ -64,7 +64,7 @@ def measure(config: PretrainConfig, base: PretrainConfig, runs: int, budget: flo
     even = generations(config, base)
     chunk = max(even // _CHUNKS, 1)
     start = time.perf_counter()
-    evolution = make_evolution(config, chunk=chunk)
+    evolution = make_evolution(config, chunk=chunk, quick=True)
     evolve = compile_chunk(evolution, runs, config.es.population_size)
     compiling = time.perf_counter() - start
     search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(config.seed, config.seed + runs)))
@@ -128,7 +128,7 @@ def times(todo: list[Cell]) -> dict[int, float]:
     """Return seconds a generation of every cell, single runs, each timed between rounds of the base cell."""
 
     def prepare(config: PretrainConfig) -> Any:
-        evolution = make_evolution(config, chunk=_TIMED)
+        evolution = make_evolution(config, chunk=_TIMED, quick=True)
         evolve = compile_chunk(evolution, 1, config.es.population_size)
         search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(1)))
 
