@@ -62,12 +62,19 @@ def parse(record: type, default: Any, args: list[str], name: str) -> Any:
 def name_flags(message: str, record: type) -> str:
     """Return a message with the fields of a command's config named as its flags: `--batch-size is 0, expected ...`.
 
-    A name of one word is a field only where a value follows it, as in `epochs is 0` or `below epochs (5)`.
+    A name of one word is a field only at the start, as in `epochs is 0`, or before its value, as in `below epochs (5)`.
+    Names that were read from a file, choices, and names that flags of two configs share are left as they are.
     """
-    for name, flag in sorted(_flags(record).items(), key=lambda item: -len(item[0])):
-        follows = r"(?![\w.=/-])" if "_" in name or "." in name else r"(?= is (?!a\b|an\b|no\b|the\b)| \([-\d])"
-        message = re.sub(rf"(?<![\w./-]){re.escape(name)}{follows}", flag, message)
-    return message
+    message, choices, rest = message.partition("choose from")
+    known = _flags(record)
+    for name, flag in sorted(known.items(), key=lambda item: -len(item[0])):
+        if any(other.endswith(f".{name}") for other in known):
+            continue
+        word = rf"(?<![\w./'\"-])(?<!: ){re.escape(name)}(?![\w.=/-])"
+        if "_" not in name and "." not in name:
+            word = rf"(?:^{re.escape(name)}(?= is (?!a\b|an\b|no\b|the\b))|{word}(?= \([-\d]))"
+        message = re.sub(word, flag, message)
+    return message + choices + rest
 
 
 def show_path(path: str | Path) -> str:

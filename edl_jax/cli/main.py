@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(textwrap.indent(error.detail, "  "), file=sys.stderr)
         return code
     except KeyboardInterrupt:
-        return _fail("interrupted: give the same command with --out and --resume to go on", 1, debug)
+        resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
+        hint = ": give the same command with --out and --resume to go on" if resumable else ""
+        return _fail(f"interrupted{hint}", 1, debug)
     except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -116,6 +116,8 @@ def _config(path: Path) -> DownstreamConfig:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         command, settings = record["command"], record["config"]
+        if not isinstance(settings, dict):
+            raise TypeError(f"its config is a {type(settings).__name__}")
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
     several = f"{path} holds the runs of several seeds, expected one of them, such as {path / 'seed-0'}"

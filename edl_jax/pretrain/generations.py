@@ -17,7 +17,7 @@ from edl_jax.pretrain.objective import Batch, draw, fitness, report
 from edl_jax.strategies import StrategyConfig
 
 TEST_PAIRS = 16_384
-# Members times pairs of a generation up to which optimising the code takes longer than it saves.
+# Members times pairs of a generation that are little work.
 _FEW = 4096
 
 
@@ -98,7 +98,7 @@ def make_evolution(config: PretrainConfig, *, chunk: int, quick: bool = False) -
     Args:
       config: what to run.
       chunk: most generations per call of evolve.
-      quick: compile quickly rather than well where a generation is little work. A run of a batch then differs from the
+      quick: compile quickly rather than well: see `is_little_work`. A run of a batch then differs from the
         single run of its seed by rounding.
 
     Raises:
@@ -130,6 +130,11 @@ def make_evolution(config: PretrainConfig, *, chunk: int, quick: bool = False) -
         unravel=unravel,
         num_dims=flat.size,
     )
+
+
+def is_little_work(config: PretrainConfig) -> bool:
+    """Return whether optimising the code of a generation takes longer than it saves."""
+    return config.es.population_size * config.num_pairs <= _FEW
 
 
 def compile_chunk(evolution: Evolution, runs: int, population_size: int) -> CompiledChunk:
@@ -223,7 +228,6 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
             return jax.lax.map(lambda run: evolve_one(run[0], run[1], count, params), (searches, inputs))
         return jax.vmap(evolve_one, in_axes=(0, 0, None, None))(searches, inputs, count, params)
 
-    quick = quick and es.population_size * objective.num_pairs <= _FEW
     options = compiler.quick_options() if quick else {}
 
     @functools.cache

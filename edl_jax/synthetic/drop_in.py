@@ -83,7 +83,10 @@ def _sample(
     words: tuple[int, ...], impl: str, mixture: MixtureConfig, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     key = jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32), impl=impl)
-    return draw_predictions(key, mixture, num_classes, max(_VALUES // num_classes, _LEAST))
+    labels, log_p = draw_predictions(key, mixture, num_classes, max(_VALUES // num_classes, _LEAST))
+    for array in (labels, log_p):
+        array.setflags(write=False)
+    return labels, log_p
 
 
 def _measure(

@@ -119,6 +119,7 @@ def sample(key: jax.Array, config: MixtureConfig, num_classes: int, labels: jax.
       UserError: num_classes < 2.
     """
     require(num_classes >= 2, f"num_classes is {num_classes}, expected at least 2")
+    labels = jnp.asarray(labels)
     component_key, rival_key, gamma_key, level_key = jax.random.split(key, 4)
     count = labels.shape[0]
     return _assemble(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from edl_jax.core.config import to_dict
 from edl_jax.core.files import write_atomic
 from edl_jax.pretrain import PretrainConfig, solve_optimum
-from edl_jax.pretrain.generations import Evolution, compile_chunk, make_evolution
+from edl_jax.pretrain.generations import Evolution, compile_chunk, is_little_work, make_evolution
 from edl_jax.study.ablate.factors import Cell, generations, same
 from edl_jax.synthetic.optimum import Optimum
 from edl_jax.synthetic.ranking import grouped_pairs
@@ -64,7 +64,8 @@ def measure(config: PretrainConfig, base: PretrainConfig, runs: int, budget: flo
     even = generations(config, base)
     chunk = max(even // _CHUNKS, 1)
     start = time.perf_counter()
-    evolution = make_evolution(config, chunk=chunk, quick=True)
+    # All cells as the base: their seconds are compared.
+    evolution = make_evolution(config, chunk=chunk, quick=is_little_work(base))
     evolve = compile_chunk(evolution, runs, config.es.population_size)
     compiling = time.perf_counter() - start
     search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(config.seed, config.seed + runs)))
@@ -128,7 +129,7 @@ def times(todo: list[Cell]) -> dict[int, float]:
     """Return seconds a generation of every cell, single runs, each timed between rounds of the base cell."""
 
     def prepare(config: PretrainConfig) -> Any:
-        evolution = make_evolution(config, chunk=_TIMED, quick=True)
+        evolution = make_evolution(config, chunk=_TIMED, quick=is_little_work(todo[0].config))
         evolve = compile_chunk(evolution, 1, config.es.population_size)
         search, inputs = evolution.init(jax.vmap(jax.random.key)(jnp.arange(1)))
 
