@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edl_jax.core import errors
-from edl_jax.data import decode, image_folder, images, tfds_directory, tfds_reader
-
-_DIGITS_TEST_SIZE = 360
-_DIGITS_SEED = 0
+from edl_jax.data import decode, digits, image_folder, images, tfds_directory, tfds_reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Dataset:
 SPECS: dict[str, Spec] = {
     "cifar10": Spec((32, 32, 3), 10, Augment(padding=4, flip=True)),
     "cifar100": Spec((32, 32, 3), 100, Augment(padding=4, flip=True)),
-    "digits": Spec((8, 8, 1), 10, Augment(padding=0, flip=False), tfds=False),
+    "digits": Spec(digits.IMAGE_SHAPE, digits.NUM_CLASSES, Augment(padding=0, flip=False), tfds=False),
     "fashion_mnist": Spec((28, 28, 1), 10, Augment(padding=2, flip=True)),
     "mnist": Spec((28, 28, 1), 10, Augment(padding=1, flip=False)),
 }
@@ -133,22 +130,20 @@ def load(
     """
     images.check_image_size(image_size)
     if name in SPECS and not SPECS[name].tfds:
-        chosen, arrays = SPECS[name], _digits(image_size)
-        label_names = tuple(str(label) for label in range(chosen.num_classes))
+        chosen, source = SPECS[name], digits.source()
+    elif image_folder.is_folder(name):
+        source = image_folder.source(name)
+        chosen = Spec(source.image_shape, len(source.label_names), Augment(padding=0, flip=True))
     else:
-        if image_folder.is_folder(name):
-            source = image_folder.source(name)
-            chosen = Spec(source.image_shape, len(source.label_names), Augment(padding=0, flip=True))
-        else:
-            chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
-            source = tfds_reader.source(name, chosen.image_shape, chosen.num_classes, data_dir)
-        arrays, label_names = decode.read(source, cache_dir, image_size), source.label_names
+        chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
+        source = tfds_reader.source(name, chosen.image_shape, chosen.num_classes, data_dir)
+    arrays = decode.read(source, cache_dir, image_size)
     augment = chosen.augment
     if name not in SPECS or image_size is not None:
         augment = dataclasses.replace(augment, padding=_padding(chosen, arrays["test_images"].shape[1]))
     for array in arrays.values():
         array.setflags(write=False)
-    return Dataset(name=name, num_classes=chosen.num_classes, label_names=label_names, augment=augment, **arrays)
+    return Dataset(name=name, num_classes=chosen.num_classes, label_names=source.label_names, augment=augment, **arrays)
 
 
 def file_stem(name: str) -> str:
@@ -179,30 +174,3 @@ def _padding(chosen: Spec, side: int) -> int:
     stored = chosen.image_shape[0]
     share = chosen.augment.padding / stored if stored and chosen.augment.padding else _PADDING_SHARE
     return round(share * side) if chosen.augment.padding or chosen.tfds else 0
-
-
-def _digits(image_size: int | None) -> dict[str, np.ndarray]:
-    """Return scikit-learn's 1,797 digits, split with the same share of each class, 0..16 scaled to 0..255.
-
-    The arrays are those of `decode.read`.
-
-    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
-    """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    pixels, labels = load_digits(return_X_y=True)
-    digits = np.rint(pixels * (255.0 / 16.0)).astype(np.uint8).reshape(-1, *SPECS["digits"].image_shape)
-    if image_size is not None:
-        digits = np.stack([images.resize(image, image_size).reshape(image_size, image_size, 1) for image in digits])
-    parts = train_test_split(
-        digits,
-        labels.astype(np.int32),
-        test_size=_DIGITS_TEST_SIZE,
-        stratify=labels,
-        random_state=_DIGITS_SEED,
-    )
-    keys = ("train_images", "test_images", "train_labels", "test_labels")
-    arrays = {key: np.asarray(part) for key, part in zip(keys, parts, strict=True)}
-    arrays["mean"], arrays["std"] = decode.channel_statistics(arrays["train_images"])
-    return arrays

@@ -32,6 +32,7 @@ __all__ = [
     "SMALL",
     "check_format",
     "dress",
+    "import_matplotlib",
     "log_numbers",
     "new_figure",
     "row_of_axes",
@@ -43,6 +44,13 @@ def check_format(figure_format: str) -> None:
     """Raise `UserError` unless figures can be written in that format."""
     if figure_format not in FORMATS:
         raise unknown("figure_format", figure_format, FORMATS)
+
+
+def import_matplotlib() -> None:
+    """Import what `new_figure` and `write` need, so that a thread can do it ahead."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+    import matplotlib.ticker  # noqa: F401
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -18,7 +18,7 @@ from edl_jax.core.runs import Run
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain.config import PretrainConfig
 from edl_jax.pretrain.generations import CompiledChunk, Inputs, Search, compile_chunk, make_evolution
-from edl_jax.pretrain.result import conclude, solve_optimum
+from edl_jax.pretrain.result import conclude, prepare, solve_optimum
 from edl_jax.synthetic.optimum import Optimum
 from edl_jax.synthetic.ranking import grouped_pairs
 
@@ -56,12 +56,14 @@ def run(
     start = time.perf_counter()
     evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
     # Threads: compilation holds no lock of Python, and what runs meanwhile needs none of these programs.
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         compiling = pool.submit(compile_chunk, evolution, config.runs, config.es.population_size)
         others = pool.submit(evolution.compile_others, config.runs)
+        preparing = pool.submit(prepare, config)
         optimum = solve_optimum(config)
         evolve = compiling.result()
         others.result()
+        preparing.result()
     compiled_after = time.perf_counter() - start
     directory = Run.open("pretrain", config, out=out, resume=resume, overwrite=overwrite)
     try:

@@ -183,6 +183,8 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
 
         return jax.lax.map(lambda run: one(*run), (keys, solutions))
 
+    # Compiled inline, so that asking for the shapes of its metrics traces it no second time.
+    @functools.partial(jax.jit, inline=True)
     def step(search: Search, inputs: Inputs, params: Any) -> tuple[Search, dict[str, jax.Array]]:
         ask_key, batch_key, tell_key = jax.random.split(jax.random.fold_in(inputs.key, search.generation), 3)
         population, state = algorithm.ask(ask_key, search.strategy, params)

@@ -13,10 +13,10 @@ from edl_jax import loss
 from edl_jax.core import environment, status
 from edl_jax.core.config import to_dict
 from edl_jax.core.runs import Run
-from edl_jax.plot import pretraining
+from edl_jax.plot import pretraining, style
 from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
 from edl_jax.pretrain.generations import Evolution
-from edl_jax.synthetic import calibrate, gradient_norm_ratio, severity, shape_report
+from edl_jax.synthetic import calibrate, draw_samples, gradient_norm_ratio, severity, shape_report
 from edl_jax.synthetic.optimum import Optimum, solve
 from edl_jax.synthetic.optimum_loss import OF_P_T, optimum_artifact
 from edl_jax.synthetic.ranking import grouped_pairs
@@ -73,6 +73,13 @@ def conclude(
     return result if len(solutions) == 1 else {**result, "runs": results, **_spread(results)}
 
 
+def prepare(config: PretrainConfig) -> None:
+    """Do ahead what `conclude` needs of no evolved loss: draw the predictions of calibration, import Matplotlib."""
+    key = jax.random.fold_in(jax.random.key(config.seed), _CALIBRATION_KEY)
+    draw_samples(key, config.mixture, _only_classes(config))
+    style.import_matplotlib()
+
+
 def solve_optimum(config: ObjectiveConfig) -> Optimum:
     """Return the loss that is optimal for the mixture, severity, margin and beta of an objective."""
     return solve(config.mixture, config.severity, config.num_classes, beta=config.beta, margin=config.margin)
@@ -99,7 +106,7 @@ def _one(
     """Return (metrics, artifact) of one solution."""
     key = jax.random.key(seed)
     params = evolution.unravel(solution)
-    num_classes = config.num_classes if config.network.kind == "joint" else None
+    num_classes = _only_classes(config)
     test, severities = evolution.assess(jax.random.fold_in(key, _TEST_KEY), solution)
     measured = {name: float(value) for name, value in test.items()}
     best_possible = optimum.fitness_on(*grouped_pairs(np.asarray(severities), config.reuse))
@@ -121,6 +128,11 @@ def _one(
     }
     metadata = {"config": to_dict(config), "seed": seed, "metrics": metrics, "versions": environment.versions()}
     return metrics, dataclasses.replace(artifact, metadata=metadata)
+
+
+def _only_classes(config: PretrainConfig) -> int | None:
+    """Return the only C that a network can be used for, or None for any."""
+    return config.num_classes if config.network.kind == "joint" else None
 
 
 def _store_optimum(folder: Path, config: PretrainConfig, optimum: Optimum) -> loss.Artifact | None:

@@ -1,6 +1,6 @@
 """Synthetic supervision: predictions from a mixture, severity, and the ranking objective."""
 
-from edl_jax.synthetic.drop_in import calibrate, gradient_norm_ratio
+from edl_jax.synthetic.drop_in import calibrate, draw_samples, gradient_norm_ratio
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels
 from edl_jax.synthetic.ranking import kendall_tau, ranking_accuracy
 from edl_jax.synthetic.severity import SEVERITIES
@@ -12,6 +12,7 @@ __all__ = [
     "MixtureConfig",
     "calibrate",
     "draw_predictions",
+    "draw_samples",
     "gradient_norm_ratio",
     "kendall_tau",
     "ranking_accuracy",

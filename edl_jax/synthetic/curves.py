@@ -40,20 +40,27 @@ class Curves(NamedTuple):
     def losses(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the losses `[N]` of predictions `[N, C]` with integer labels `[N]`."""
         rows = np.arange(len(labels))
-        true = np.interp(log_p[rows, labels], self.log_p, self.true)
+        true = self._at(log_p[rows, labels], self.true)
         if not self.wrong.any():
             return true
-        wrong = np.interp(log_p, self.log_p, self.wrong)
+        wrong = self._at(log_p, self.wrong)
         wrong[rows, labels] = 0.0
         return true + wrong.sum(axis=1)
 
     def gradients(self, log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return d loss / d logits `[N, C]`."""
         rows = np.arange(len(labels))
-        wrong = self.wrong_slope
-        slopes = np.interp(log_p, self.log_p, wrong) if wrong.any() else np.zeros(log_p.shape)
-        slopes[rows, labels] = np.interp(log_p[rows, labels], self.log_p, self.true_slope)
+        slopes = self._at(log_p, self.wrong_slope) if self.wrong_slope.any() else np.zeros(log_p.shape)
+        slopes[rows, labels] = self._at(log_p[rows, labels], self.true_slope)
         return slopes - np.exp(log_p) * slopes.sum(axis=1, keepdims=True)
+
+    def _at(self, log_p: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Return a column interpolated linearly: `np.interp` without its search for the place between the knots."""
+        last = len(self.log_p) - 1
+        place = np.clip((log_p - self.log_p[0]) * (last / -self.log_p[0]), 0.0, last)
+        knot = np.minimum(place.astype(np.int32), last - 1)
+        place -= knot
+        return column[knot] + place * np.diff(column)[knot]
 
 
 def curves(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: float | None = None) -> Curves:

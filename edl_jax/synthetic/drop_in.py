@@ -43,9 +43,8 @@ def calibrate(
     else:
         shape, slope = None, float(_slope(network, params, jnp.float32(mixture.log_p_min), num_classes or 10))
     scales, shifts = [], []
-    sizes = NUM_CLASSES if num_classes is None else (num_classes,)
-    for c in sizes:
-        sample = calibration_sample(jax.random.fold_in(key, c), mixture, c)
+    sizes = _sizes(num_classes)
+    for sample in draw_samples(key, mixture, num_classes):
         ratio, smallest = _measure(*sample, network, params, mixture.log_p_min, slope, shape)
         scales.append(1.0 / ratio if ratio > 0.0 else 1.0)
         shifts.append(-smallest * scales[-1])
@@ -65,6 +64,20 @@ def gradient_norm_ratio(key: jax.Array, artifact: loss.Artifact, mixture: Mixtur
     sample = calibration_sample(key, mixture, num_classes)
     ratio, _ = _measure(*sample, network, params, c.tail_log_p, c.tail_slope, shape)
     return ratio * float(c.at(np.float32(num_classes))[0])
+
+
+def draw_samples(
+    key: jax.Array, mixture: MixtureConfig, num_classes: int | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the `calibration_sample` of each C that `calibrate` measures with the same arguments.
+
+    They are kept for a while, so that a thread can draw them ahead.
+    """
+    return [calibration_sample(jax.random.fold_in(key, c), mixture, c) for c in _sizes(num_classes)]
+
+
+def _sizes(num_classes: int | None) -> tuple[int, ...]:
+    return NUM_CLASSES if num_classes is None else (num_classes,)
 
 
 def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
