@@ -14,6 +14,7 @@ import numpy as np
 
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.properties import risk
+from edl_jax.loss.quick import quick_options
 
 GAPS = (20.0, 50.0, 1e4)
 """Gaps between logits at which gradients are compared with cross-entropy's."""
@@ -122,7 +123,7 @@ def _gradient_ratios(loss: Loss, num_classes: int) -> tuple[tuple[float, ...], t
     logits = np.concatenate([np.outer(GAPS, behind), np.outer(_GAPS_RIGHT, ahead)])
     labels = np.zeros(len(logits), np.int32)
     with jax.enable_x64(True):
-        program = jax.jit(_values_and_gradients(loss), compiler_options=risk.quick_options())
+        program = jax.jit(_values_and_gradients(loss), compiler_options=quick_options())
         _, gradient = program(logits, labels)
     error = np.exp(logits - logits.max(axis=-1, keepdims=True))
     error /= error.sum(axis=-1, keepdims=True)
