@@ -19,7 +19,10 @@ _SETTINGS = {
 
 
 class Threads(ThreadPoolExecutor):
-    """A thread pool whose functions run under the JAX settings of the thread that hands them in."""
+    """A thread pool whose functions run under the JAX settings of the thread that hands them in.
+
+    As a context manager it waits for its threads, except on an interrupt. An exception cancels what has not begun.
+    """
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
         """Run `function` in a thread."""
@@ -32,3 +35,7 @@ class Threads(ThreadPoolExecutor):
                 return function(*args, **keywords)
 
         return super().submit(run)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the threads, but not on an interrupt: what XLA compiles cannot be stopped."""
+        self.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=kind is not None)

@@ -344,6 +344,19 @@ def test_errors_from_below_have_one_line_and_an_exit_code(monkeypatch, capsys, e
     assert err.count("\n") == 1
 
 
+def test_an_interrupted_program_ends_without_waiting_for_threads(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    codes = []
+    monkeypatch.setattr(pretrain, "run", interrupt)
+    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    monkeypatch.setattr(sys, "argv", ["edl-jax", "pretrain"])
+    cli.main()
+    assert codes == [1]
+    assert capsys.readouterr().err.startswith("error: interrupted: ")
+
+
 def test_errors_of_ours_are_not_hidden(monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("a bug")

@@ -1,6 +1,9 @@
-"""Threads that compile."""
+"""Threads that compile: under the caller's settings, and no obstacle to an interrupt."""
+
+import threading
 
 import jax
+import pytest
 
 from edl_jax.loss.threads import Threads
 
@@ -23,3 +26,22 @@ def test_functions_run_under_the_settings_of_the_caller():
         assert threads.submit(settings).result() == expected
     with Threads(1) as threads:
         assert threads.submit(settings).result() == settings() != expected
+
+
+def test_an_interrupt_waits_for_nothing_and_cancels_what_has_not_begun():
+    begun, end, futures = threading.Event(), threading.Event(), []
+
+    def interrupted():
+        with Threads(1) as threads:
+            futures.extend((threads.submit(lambda: begun.set() or end.wait(60)), threads.submit(print)))
+            begun.wait()
+            raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        running, waiting = futures
+        assert waiting.cancelled()
+        assert not running.done()
+    finally:
+        end.set()
