@@ -16,7 +16,7 @@ import logging
 import shutil
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Run:
         resume: bool = False,
         overwrite: bool = False,
     ) -> "Run":
-        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `check`.
+        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `preparing`.
 
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
@@ -77,15 +77,25 @@ class Run:
         return run
 
     @classmethod
-    def check(
+    @contextlib.contextmanager
+    def preparing(
         cls, command: str, config: Any, *, out: str | Path | None, resume: bool = False, overwrite: bool = False
-    ) -> None:
-        """Raise what `open` would raise for these arguments, and write nothing: before work that takes a while.
+    ) -> Iterator[None]:
+        """Raise what `open` would raise for these arguments, before work in the context that may still refuse the run.
+
+        Nothing is written, except when that work is interrupted: then the run can be resumed, from its beginning. What
+        it was to replace stays.
 
         Raises:
           UserError: as `open`, but for a directory that cannot be made.
         """
         cls._destination(command, config, out, resume, overwrite)
+        try:
+            yield
+        except KeyboardInterrupt:
+            with contextlib.suppress(UserError, OSError):
+                cls.open(command, config, out=out, resume=resume).close()
+            raise
 
     @staticmethod
     def _destination(

@@ -85,7 +85,8 @@ def run_seeds(
         require_tensorboard()
     group = SeedsConfig(dataclasses.replace(config, seed=seeds[0]) if seeds else config, tuple(seeds))
     # Before anything is written, so that what cannot run leaves nothing behind.
-    dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
+    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite):
+        dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
     directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
     trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}

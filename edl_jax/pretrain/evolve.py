@@ -51,16 +51,16 @@ def run(
         written.
     """
     check_format(figure_format)
-    Run.check("pretrain", config, out=out, resume=resume, overwrite=overwrite)
-    status.say("compiling")
-    start = time.perf_counter()
-    evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
-    with Threads(2) as threads:  # what runs meanwhile needs none of these programs
-        compiling = threads.submit(compile_chunk, evolution, config.runs, config.es.population_size)
-        others = threads.submit(evolution.compile_others, config.runs)
-        optimum = solve_optimum(config)
-        evolve = compiling.result()
-        others.result()
+    with Run.preparing("pretrain", config, out=out, resume=resume, overwrite=overwrite):
+        status.say("compiling")
+        start = time.perf_counter()
+        evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
+        with Threads(2) as threads:  # what runs meanwhile needs none of these programs
+            compiling = threads.submit(compile_chunk, evolution, config.runs, config.es.population_size)
+            others = threads.submit(evolution.compile_others, config.runs)
+            optimum = solve_optimum(config)
+            evolve = compiling.result()
+            others.result()
     compiled_after = time.perf_counter() - start
     directory = Run.open("pretrain", config, out=out, resume=resume, overwrite=overwrite)
     try:

@@ -267,6 +267,25 @@ def test_resume_needs_a_run(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_run_that_is_interrupted_before_its_directory_is_open_can_be_resumed(tmp_path, earlier):
+    path = tmp_path / "run"
+    if earlier:
+        start(path).finish({})
+    before = tree(tmp_path)
+
+    def prepare(error):
+        with Run.preparing("test", Config(), out=path, overwrite=earlier):
+            assert tree(tmp_path) == before
+            raise error
+
+    for error in (UserError, KeyboardInterrupt):
+        with pytest.raises(error):
+            prepare(error)
+        assert (tree(tmp_path) == before) == (earlier or error is UserError)
+    start(path, resume=True).close()
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_paths_that_cannot_be_directories_are_refused_in_a_line(tmp_path, resume):
     (tmp_path / "file").write_text("x")
