@@ -11,8 +11,10 @@ Nothing here is ever unpickled. Every write that replaces a file is atomic.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
+import os
 import shutil
 import time
 import zlib
@@ -112,6 +114,8 @@ class Run:
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path} is a file, expected a run directory: give another --out")
+            if not next(parent for parent in path.parents if parent.exists()).is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             occupied = path.is_dir() and bool(_content(path))
             if resume:
                 if not path.is_dir():

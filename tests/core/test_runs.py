@@ -293,6 +293,8 @@ def test_paths_that_cannot_be_directories_are_refused_in_a_line(tmp_path, resume
         with pytest.raises(UserError, match=r"give another --out|no run to resume") as caught:
             start(path, resume=resume)
         assert "\n" not in str(caught.value)
+        with pytest.raises(UserError), Run.preparing("test", Config(), out=path, resume=resume):
+            raise AssertionError("work began")
     assert (tmp_path / "file").read_text() == "x"
 
 
