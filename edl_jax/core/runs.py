@@ -29,7 +29,7 @@ import orbax.checkpoint as ocp
 from edl_jax.core import environment
 from edl_jax.core.config import completed, differences, to_dict
 from edl_jax.core.errors import UserError
-from edl_jax.core.files import plain, write_atomic, write_json
+from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
 
 _LOGGER = logging.getLogger("edl_jax")
 
@@ -71,6 +71,7 @@ class Run:
             if occupied and overwrite:
                 _clear(path)
             path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
         except OSError as error:
             raise _unusable(path, error) from error
         write_json(path / "config.json", record)

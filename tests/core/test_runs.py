@@ -216,10 +216,14 @@ def test_resume_continues_a_run(tmp_path):
     assert second.metrics() == [{"step": 1}, {"step": 2}]
 
 
-def test_resume_starts_a_run_that_was_killed_before_its_config_was_written(tmp_path):
-    (tmp_path / ".config.json.123.tmp").write_text('{"comm')
-    start(tmp_path, resume=True)
+@pytest.mark.parametrize("flag", ["resume", "overwrite"])
+def test_a_run_that_was_killed_before_its_config_was_written_starts(tmp_path, flag):
+    none, alive, other = (tmp_path / name for name in (f".config.json.{10**12}.tmp", ".x.json.1.tmp", ".notes.tmp"))
+    for path in (none, alive, other):
+        path.write_text('{"comm')
+    start(tmp_path, **{flag: True})
     assert read(tmp_path / "config.json")["command"] == "test"
+    assert [path.exists() for path in (none, alive, other)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
