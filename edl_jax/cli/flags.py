@@ -67,8 +67,10 @@ def name_flags(message: str, record: type) -> str:
     """
     message, choices, rest = message.partition("choose from")
     known = _flags(record)
+    # A config within a config within another names its fields without the outermost: `mixture.spread` of `base`.
+    known = {name.partition(".")[2]: flag for name, flag in known.items() if name.count(".") > 1} | known
     for name, flag in sorted(known.items(), key=lambda item: -len(item[0])):
-        if any(other.endswith(f".{name}") for other in known):
+        if any(other.endswith(f".{name}") and known[other] != flag for other in known):
             continue
         word = rf"(?<![\w./'\"-])(?<!: ){re.escape(name)}(?![\w.=/-])"
         if "_" not in name and "." not in name:
