@@ -128,7 +128,7 @@ BAD = {
     # Flags that contradict each other, and arguments that are missing
     "downstream --config debug --seeds": "--seeds is empty, expected some numbers, such as 0 1 2",
     "downstream --config debug --seeds 0 1 0": "seed 0 is given twice in --seeds",
-    "downstream --config debug --seeds 0 -1": "seed is -1, expected at least 0",
+    "downstream --config debug --seeds -1": "error: -1 is among --seeds, expected numbers from 0 to 2^31 - 1",
     "downstream --config debug --seeds a": "--seeds is ['a'], expected [INT [INT ...]]",
     "downstream --config debug --seeds 0 --seed 1": "--seed and --seeds contradict each other: give one of them",
     "downstream --config debug --seeds 0 --profile": "--profile looks at one run: give it with --seed,",
