@@ -55,7 +55,7 @@ BAD = {
     "pretrain --config nowhere/mine.yaml": "unknown pretrain preset 'nowhere/mine.yaml': choose from boundary, ",
     "pretrain --config broken.yaml": "broken.yaml is not valid YAML",
     "pretrain --config misspelled.yaml": "'es.populaton_size': did you mean es.population_size?",
-    "pretrain --config negative.yaml": "mixture.uniform is -1",
+    "pretrain --config negative.yaml": "error: negative.yaml: mixture.uniform is -1",
     "pretrain --config": "--config: expected one argument",
     "ablate --config debgu": "unknown ablate preset 'debgu': did you mean debug or default? choose from debug, default",
     # Flags
