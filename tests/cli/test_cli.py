@@ -84,6 +84,7 @@ BAD = {
     "ablate --base.reuse 40": "factor num_pairs, level 64: reuse is 40, expected at most half of num_pairs (64)",
     "design-mixture --knots 2": "--knots is 2, expected a number from 3 to 4096",
     "downstream --batch-size 0": "error: --batch-size is 0, expected ",
+    "downstream --config digits --epochs 1 --warmup-epochs 1": "--warmup-epochs is 1.0, expected at least 0 and below",
     "downstream --config debug --val-size 1400": "--train-size and --val-size are 512 and 1400, expected at most 1437",
     "downstream --config digits --val-size 1400": "--batch-size is 64, expected at most the 1437 training images",
     # Names in registries
