@@ -27,6 +27,7 @@ def enable() -> None:
         return
     if not os.access(folder, os.W_OK):
         return
+    # No jax_compilation_cache_max_size: with it, one entry whose time is missing, as after a kill, ends all writing.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)

@@ -1,4 +1,4 @@
-"""How programs are compiled: those with convolutions on a CPU, and those that run once.
+"""How programs with convolutions are compiled on a CPU.
 
 jaxlib 0.10 gives the gradients of a convolution's filter to the library YNNPACK, as convolutions whose windows are as
 large as the image: several times slower than XLA's own kernel, Eigen's. So convolutions are taken from that library;
@@ -7,7 +7,6 @@ matrix products stay with it and reductions come to it (`benchmarks/downstream_v
 
 import functools
 import os
-from typing import Any
 
 import jax
 
@@ -18,16 +17,6 @@ _KEPT = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """Compile a lowered program with `options()`."""
     return lowered.compile(compiler_options=options())
-
-
-def quick_options() -> dict[str, Any]:
-    """Return XLA's options for a program with little work: a quarter of the compilation, code several times slower.
-
-    None on accelerators. Results differ from those of other options by rounding.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    return {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @functools.cache

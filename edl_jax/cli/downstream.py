@@ -41,7 +41,7 @@ class Flags:
 def main(args: list[str]) -> None:
     """Run the command."""
     allocator.keep_freed_memory()
-    flags = load(Flags, downstream.DownstreamConfig, args, "downstream")
+    flags = load(Flags, downstream.DownstreamConfig, args, "downstream", downstream.DownstreamConfig.beside)
     names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "tensorboard", "figure_format")
     options = {name: getattr(flags, name) for name in names}
     given = {arg.split("=")[0] for arg in args}

@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,13 @@ def preset_flag(name: str) -> Any:
     return tyro.conf.arg(help=f"Preset: {presets}, or the path of a YAML file.")
 
 
-def load(record: type, config: type, args: list[str], name: str) -> Any:
+def load(
+    record: type,
+    config: type,
+    args: list[str],
+    name: str,
+    adapt: Callable[[Any, dict[str, str]], Any] = lambda preset, _: preset,
+) -> Any:
     """Parse the flags of a command whose config has presets: flags override the preset, that the defaults.
 
     Args:
@@ -33,8 +39,10 @@ def load(record: type, config: type, args: list[str], name: str) -> Any:
       config: frozen dataclass of `settings`.
       args: what was typed after the command.
       name: the command.
+      adapt: (preset, field -> text of the flags that were typed) -> the preset that suits them.
     """
-    return parse(record, record(load_preset(name, _preset(args), config())), args, name)
+    preset = load_preset(name, _preset(args), config())
+    return parse(record, record(adapt(preset, _typed(args))), args, name)
 
 
 def parse(record: type, default: Any, args: list[str], name: str) -> Any:
@@ -67,8 +75,10 @@ def name_flags(message: str, record: type) -> str:
     """
     message, choices, rest = message.partition("choose from")
     known = _flags(record)
+    # A config within a config within another names its fields without the outermost: `mixture.spread` of `base`.
+    known = {name.partition(".")[2]: flag for name, flag in known.items() if name.count(".") > 1} | known
     for name, flag in sorted(known.items(), key=lambda item: -len(item[0])):
-        if any(other.endswith(f".{name}") for other in known):
+        if any(other.endswith(f".{name}") and known[other] != flag for other in known):
             continue
         word = rf"(?<![\w./'\"-])(?<!: ){re.escape(name)}(?![\w.=/-])"
         if "_" not in name and "." not in name:
@@ -92,6 +102,16 @@ def _preset(args: list[str]) -> str:
         return parser.parse_known_args(args)[0].config
     except argparse.ArgumentError as error:
         raise UserError(f"--config: {error.message}") from error
+
+
+def _typed(args: list[str]) -> dict[str, str]:
+    """Return field -> first word of the value, for each flag among the arguments."""
+    found = {}
+    for arg, after in itertools.pairwise([*args, ""]):
+        flag, equals, value = arg.partition("=")
+        if flag.startswith("--"):
+            found[flag.removeprefix("--").replace("-", "_")] = value if equals else after
+    return found
 
 
 def _flags(record: type, field_prefix: str = "", flag_prefix: str = "--") -> dict[str, str]:

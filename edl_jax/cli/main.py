@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
         hint = ": give the same command with --out and --resume to go on" if resumable else ""
-        return _fail(f"interrupted{hint}", 1, debug)
+        code = _fail(f"interrupted{hint}", 1, debug)
+        if arguments is None:
+            _leave(code)
+        return code
     except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -120,6 +123,13 @@ def _disk_message(error: BaseException) -> str | None:
             return f"cannot write: {reason}; make room, then give the same command with --out and --resume to go on"
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _leave(code: int) -> None:
+    """End the process without waiting for threads that compile, as Python would."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -51,25 +51,35 @@ def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
     return override(default, values, source=str(path))
 
 
-def override(config: ConfigT, values: Mapping[str, Any], *, source: str = "config", prefix: str = "") -> ConfigT:
+def override(config: ConfigT, values: Mapping[str, Any], *, source: str | None = None, prefix: str = "") -> ConfigT:
     """Return `config` with `values` (a possibly nested mapping of field names) replaced.
+
+    Args:
+      config: frozen dataclass.
+      values: what to replace.
+      source: the file that `values` come from, which errors name.
+      prefix: of the names of fields in errors.
 
     Raises:
       UserError: unknown key (closest names listed), wrong type, or a value that the config refuses.
     """
+    named = source or "config"
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in hints:
-            raise unknown(f"key in {source}:", prefix + str(key), [prefix + name for name in hints])
+            raise unknown(f"key in {named}:", prefix + str(key), [prefix + name for name in hints])
         current = getattr(config, key)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise UserError(f"{source}: {prefix}{key} is {value!r}, expected a mapping of its fields")
+                raise UserError(f"{named}: {prefix}{key} is {value!r}, expected a mapping of its fields")
             changes[key] = override(current, value, source=source, prefix=f"{prefix}{key}.")
         else:
-            changes[key] = _coerce(value, hints[key], f"{source}: {prefix}{key}")
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+            changes[key] = _coerce(value, hints[key], f"{named}: {prefix}{key}")
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except UserError as error:
+        raise UserError(str(error) if source is None else f"{source}: {error}") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -11,12 +11,14 @@ Nothing here is ever unpickled. Every write that replaces a file is atomic.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
+import os
 import shutil
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import orbax.checkpoint as ocp
 from edl_jax.core import environment
 from edl_jax.core.config import completed, differences, to_dict
 from edl_jax.core.errors import UserError
-from edl_jax.core.files import plain, write_atomic, write_json
+from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
 
 _LOGGER = logging.getLogger("edl_jax")
 
@@ -57,7 +59,7 @@ class Run:
         resume: bool = False,
         overwrite: bool = False,
     ) -> "Run":
-        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `check`.
+        """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `preparing`.
 
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
@@ -69,6 +71,7 @@ class Run:
             if occupied and overwrite:
                 _clear(path)
             path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
         except OSError as error:
             raise _unusable(path, error) from error
         write_json(path / "config.json", record)
@@ -77,15 +80,25 @@ class Run:
         return run
 
     @classmethod
-    def check(
+    @contextlib.contextmanager
+    def preparing(
         cls, command: str, config: Any, *, out: str | Path | None, resume: bool = False, overwrite: bool = False
-    ) -> None:
-        """Raise what `open` would raise for these arguments, and write nothing: before work that takes a while.
+    ) -> Iterator[None]:
+        """Raise what `open` would raise for these arguments, before work in the context that may still refuse the run.
+
+        Nothing is written, except when that work is interrupted: then the run can be resumed, from its beginning. What
+        it was to replace stays.
 
         Raises:
           UserError: as `open`, but for a directory that cannot be made.
         """
         cls._destination(command, config, out, resume, overwrite)
+        try:
+            yield
+        except KeyboardInterrupt:
+            with contextlib.suppress(UserError, OSError):
+                cls.open(command, config, out=out, resume=resume).close()
+            raise
 
     @staticmethod
     def _destination(
@@ -102,6 +115,8 @@ class Run:
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path} is a file, expected a run directory: give another --out")
+            if not next(parent for parent in path.parents if parent.exists()).is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             occupied = path.is_dir() and bool(_content(path))
             if resume:
                 if not path.is_dir():

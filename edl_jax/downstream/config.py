@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from edl_jax import data, loss, models
@@ -103,6 +104,20 @@ class DownstreamConfig:
         # A number in place of None for the default: config.json of every run says 5.0, and a resumed run is compared.
         short = self.warmup_epochs == WARMUP_EPOCHS >= self.epochs
         return 0.1 * self.epochs if short else self.warmup_epochs
+
+    def beside(self, typed: Mapping[str, str]) -> "DownstreamConfig":
+        """Return this preset, with a tenth of the typed epochs as warm-up where its own would take all of them.
+
+        Args:
+          typed: field -> text of the flags beside the preset; a warm-up among them is not touched.
+        """
+        text = typed.get("epochs", "")
+        if "warmup_epochs" in typed or not text.isdecimal() or self.warmup_epochs == WARMUP_EPOCHS:
+            return self
+        epochs = int(text)
+        if not 0 < epochs <= self.warmup_epochs:
+            return self
+        return dataclasses.replace(self, epochs=epochs, warmup_epochs=0.1 * epochs)
 
     def __post_init__(self) -> None:
         if self.arch not in models.names():

@@ -120,8 +120,9 @@ def _config(path: Path) -> DownstreamConfig:
             raise TypeError(f"its config is a {type(settings).__name__}")
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
-    several = f"{path} holds the runs of several seeds, expected one of them, such as {path / 'seed-0'}"
-    require(command != "downstream-seeds", several)
+    several = f"{path} holds the runs of several seeds, expected one of them"
+    begun = sorted(str(run.parent) for run in path.glob("seed-*/config.json"))
+    require(command != "downstream-seeds", f"{several}, such as {begun[0]}" if begun else f"{several}: none has begun")
     require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
     return override(DownstreamConfig(), settings, source=str(file))
 

@@ -38,7 +38,7 @@ class SeedsConfig:
     def __post_init__(self) -> None:
         require(len(self.seeds) > 0, "--seeds is empty, expected some numbers, such as 0 1 2")
         for seed in self.seeds:
-            require(0 <= seed < 2**31, f"seed is {seed}, expected at least 0")
+            require(0 <= seed < 2**31, f"{seed} is among --seeds, expected numbers from 0 to 2^31 - 1")
             require(self.seeds.count(seed) == 1, f"seed {seed} is given twice in --seeds, expected each once")
 
 
@@ -83,9 +83,11 @@ def run_seeds(
     check_format(figure_format)
     if tensorboard:
         require_tensorboard()
-    group = SeedsConfig(dataclasses.replace(config, seed=seeds[0]) if seeds else config, tuple(seeds))
+    group = SeedsConfig(config, tuple(seeds))  # which names --seeds, where the settings would name --seed
+    group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
     # Before anything is written, so that what cannot run leaves nothing behind.
-    dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
+    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite):
+        dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
     directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
     trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}

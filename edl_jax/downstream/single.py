@@ -63,7 +63,8 @@ def run(
     check_format(figure_format)
     if tensorboard:
         require_tensorboard()
-    task = prepare_task(config, data_dir, cache_dir)
+    with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite):
+        task = prepare_task(config, data_dir, cache_dir)
     directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite)
     return run_one(
         directory,

@@ -3,7 +3,6 @@
 import functools
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from edl_jax import data, training
 from edl_jax.core import status
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task, initial_state, make_optimizer
+from edl_jax.loss.threads import Threads
 from edl_jax.training.epoch import BindEpoch
 
 _EVAL_BATCH = 1000
@@ -91,13 +91,15 @@ def compile_trainer(config: DownstreamConfig, task: Task) -> Trainer:
 
     status.say("compiling")
     start = time.perf_counter()
-    with ThreadPoolExecutor() as pool:  # compilation holds no lock of Python
-        pool.submit(lambda: init.lower(key).compile())  # a call finds it, or fails as this did
-        compiling = pool.submit(
+    with Threads() as threads:  # all of it, since an interrupt reaches this thread only while it waits
+        threads.submit(lambda: init.lower(key).compile())  # a call finds it, or fails as this did
+        compiling = threads.submit(
             training.compile_epochs, train_step, state, images, labels, batch_size=config.batch_size, loop=task.loop
         )
-        evaluate = training.compile_evaluate(training.make_eval_step(task.model, prepare), state, test_batches[0])
-        epochs = compiling.result()
+        evaluating = threads.submit(
+            training.compile_evaluate, training.make_eval_step(task.model, prepare), state, test_batches[0]
+        )
+        epochs, evaluate = compiling.result(), evaluating.result()
     seconds = time.perf_counter() - start
 
     @functools.cache

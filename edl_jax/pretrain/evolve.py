@@ -2,7 +2,6 @@
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from edl_jax.backend import roofline
 from edl_jax.core import status
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
+from edl_jax.loss.threads import Threads
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain.config import PretrainConfig
 from edl_jax.pretrain.generations import CompiledChunk, Inputs, Search, compile_chunk, make_evolution
@@ -51,19 +51,18 @@ def run(
         written.
     """
     check_format(figure_format)
-    Run.check("pretrain", config, out=out, resume=resume, overwrite=overwrite)
-    status.say("compiling")
-    start = time.perf_counter()
-    evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
-    # Threads: compilation holds no lock of Python, and what runs meanwhile needs none of these programs.
-    with ThreadPoolExecutor(3) as pool:
-        compiling = pool.submit(compile_chunk, evolution, config.runs, config.es.population_size)
-        others = pool.submit(evolution.compile_others, config.runs)
-        preparing = pool.submit(prepare, config)
-        optimum = solve_optimum(config)
-        evolve = compiling.result()
-        others.result()
-        preparing.result()
+    with Run.preparing("pretrain", config, out=out, resume=resume, overwrite=overwrite):
+        status.say("compiling")
+        start = time.perf_counter()
+        evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
+        with Threads(3) as threads:  # what runs meanwhile needs none of these programs
+            compiling = threads.submit(compile_chunk, evolution, config.runs, config.es.population_size)
+            others = threads.submit(evolution.compile_others, config.runs)
+            preparing = threads.submit(prepare, config)
+            optimum = solve_optimum(config)
+            evolve = compiling.result()
+            others.result()
+            preparing.result()
     compiled_after = time.perf_counter() - start
     directory = Run.open("pretrain", config, out=out, resume=resume, overwrite=overwrite)
     try:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from edl_jax import strategies
-from edl_jax.backend import compiler
 from edl_jax.backend.memory import require_fit
 from edl_jax.loss.networks.kinds import init as init_network
+from edl_jax.loss.quick import quick_options
 from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
 from edl_jax.pretrain.objective import Batch, draw, fitness, report
 from edl_jax.strategies import StrategyConfig
@@ -230,7 +230,7 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
             return jax.lax.map(lambda run: evolve_one(run[0], run[1], count, params), (searches, inputs))
         return jax.vmap(evolve_one, in_axes=(0, 0, None, None))(searches, inputs, count, params)
 
-    options = compiler.quick_options() if quick else {}
+    options = quick_options() if quick else {}
 
     @functools.cache
     def compile_init(runs: int, held_out_pairs: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
@@ -284,7 +284,7 @@ def _starter(
 @functools.lru_cache(maxsize=64)
 def _compile_start(objective: ObjectiveConfig, runs: int, held_out_pairs: int, quick: bool) -> jax.stages.Compiled:
     lowered = jax.jit(_starter(objective, held_out_pairs)).lower(_key_shapes(runs))
-    return lowered.compile(compiler_options=compiler.quick_options() if quick else {})
+    return lowered.compile(compiler_options=quick_options() if quick else {})
 
 
 @functools.lru_cache(maxsize=64)
@@ -299,4 +299,4 @@ def _compile_assess(objective: ObjectiveConfig) -> jax.stages.Compiled:
     flat, unravel = _template(objective)
     key = jax.eval_shape(lambda: jax.random.key(0))
     lowered = jax.jit(assess).lower(key, jax.ShapeDtypeStruct(flat.shape, flat.dtype))
-    return lowered.compile(compiler_options=compiler.quick_options())
+    return lowered.compile(compiler_options=quick_options())

@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +13,7 @@ from edl_jax.core import status
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.loss import Description, expression
+from edl_jax.loss.threads import Threads
 from edl_jax.plot import loss as loss_figure
 from edl_jax.plot.style import FORMATS
 
@@ -93,8 +93,8 @@ def _describe_all() -> list[Description]:
         bar.update()
         return description
 
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(describe, names))
+    with bar, Threads(os.cpu_count()) as threads:
+        return list(threads.map(describe, names))
 
 
 def _forms(tree: expression.Expression) -> str:

@@ -70,26 +70,27 @@ class MixtureConfig:
     def __post_init__(self) -> None:
         for name in COMPONENTS:
             weight = getattr(self, name)
-            require(0.0 <= weight < math.inf, f"mixture weight {name} is {weight}, expected a finite number, 0 or more")
+            require(0.0 <= weight < math.inf, f"mixture.{name} is {weight}, expected a finite number, 0 or more")
+        names = ", ".join(f"mixture.{name}" for name in COMPONENTS)
         require(
             any(getattr(self, name) > 0.0 for name in COMPONENTS),
-            f"mixture weights sum to 0: give at least one of {', '.join(COMPONENTS)} a positive weight",
+            f"the weights of the mixture sum to 0: give at least one of {names} a positive one",
         )
         for name in ("confidence", "flatness", "spread"):
             value = getattr(self, name)
-            require(1e-3 <= value <= 1e6, f"mixture {name} is {value}, expected a number from 1e-3 to 1e6")
+            require(1e-3 <= value <= 1e6, f"mixture.{name} is {value}, expected a number from 1e-3 to 1e6")
         require(
             -80.0 <= self.log_p_min < 0.0,
-            f"mixture log_p_min is {self.log_p_min}, expected a number from -80 to below 0",
+            f"mixture.log_p_min is {self.log_p_min}, expected a number from -80 to below 0",
         )
         knots = self.designed_log_p
         require(
             self.designed == 0.0 or len(knots) >= 2,
-            f"mixture designed_log_p has {len(knots)} quantiles, expected at least 2: "
+            f"mixture.designed_log_p has {len(knots)} quantiles, expected at least 2: "
             f"`{command('design-mixture --target NAME')}` makes them",
         )
         ascending = all(-80.0 <= low <= high <= 0.0 for low, high in itertools.pairwise(knots))
-        require(ascending, "mixture designed_log_p is not ascending within [-80, 0]")
+        require(ascending, "mixture.designed_log_p is not ascending within [-80, 0]")
 
     @property
     def weights(self) -> tuple[float, ...]:

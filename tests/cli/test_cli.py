@@ -55,7 +55,7 @@ BAD = {
     "pretrain --config nowhere/mine.yaml": "unknown pretrain preset 'nowhere/mine.yaml': choose from boundary, ",
     "pretrain --config broken.yaml": "broken.yaml is not valid YAML",
     "pretrain --config misspelled.yaml": "'es.populaton_size': did you mean es.population_size?",
-    "pretrain --config negative.yaml": "mixture weight uniform is -1",
+    "pretrain --config negative.yaml": "error: negative.yaml: mixture.uniform is -1",
     "pretrain --config": "--config: expected one argument",
     "ablate --config debgu": "unknown ablate preset 'debgu': did you mean debug or default? choose from debug, default",
     # Flags
@@ -75,13 +75,16 @@ BAD = {
     "pretrain --held-out-pairs 1": "error: --held-out-pairs is 1, expected at least 2",
     "pretrain --runs 0": "error: --runs is 0, expected at least 1",
     "pretrain --reuse 513": "error: --reuse is 513, expected at most half of --num-pairs (1024)",
+    "pretrain --mixture.log-p-min 0": "error: --mixture.log-p-min is 0.0, expected a number from -80 to below 0",
     "pretrain --network.hidden": "network hidden widths are ()",
     "pretrain --roughness 1 --network.kind joint": "--roughness is 1.0, expected 0: a joint network is no",
     "pretrain --strategy open_es --population-size 5": "--population-size is 5, expected an even number for open_es",
     "ablate --base.generations 0": "generations is 0, expected at least 1",
+    "ablate --base.mixture.spread 0": "error: --base.mixture.spread is 0.0, expected a number from 1e-3 to 1e6",
     "ablate --base.reuse 40": "factor num_pairs, level 64: reuse is 40, expected at most half of num_pairs (64)",
     "design-mixture --knots 2": "--knots is 2, expected a number from 3 to 4096",
     "downstream --batch-size 0": "error: --batch-size is 0, expected ",
+    "downstream --config digits --epochs 1 --warmup-epochs 1": "--warmup-epochs is 1.0, expected at least 0 and below",
     "downstream --config debug --val-size 1400": "--train-size and --val-size are 512 and 1400, expected at most 1437",
     "downstream --config digits --val-size 1400": "--batch-size is 64, expected at most the 1437 training images",
     # Names in registries
@@ -126,7 +129,7 @@ BAD = {
     # Flags that contradict each other, and arguments that are missing
     "downstream --config debug --seeds": "--seeds is empty, expected some numbers, such as 0 1 2",
     "downstream --config debug --seeds 0 1 0": "seed 0 is given twice in --seeds",
-    "downstream --config debug --seeds 0 -1": "seed is -1, expected at least 0",
+    "downstream --config debug --seeds -1": "error: -1 is among --seeds, expected numbers from 0 to 2^31 - 1",
     "downstream --config debug --seeds a": "--seeds is ['a'], expected [INT [INT ...]]",
     "downstream --config debug --seeds 0 --seed 1": "--seed and --seeds contradict each other: give one of them",
     "downstream --config debug --seeds 0 --profile": "--profile looks at one run: give it with --seed,",
@@ -342,6 +345,19 @@ def test_errors_from_below_have_one_line_and_an_exit_code(monkeypatch, capsys, e
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_an_interrupted_program_ends_without_waiting_for_threads(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    codes = []
+    monkeypatch.setattr(pretrain, "run", interrupt)
+    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    monkeypatch.setattr(sys, "argv", ["edl-jax", "pretrain"])
+    cli.main()
+    assert codes == [1]
+    assert capsys.readouterr().err.startswith("error: interrupted: ")
 
 
 def test_errors_of_ours_are_not_hidden(monkeypatch):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edl_jax.cli import ablate, downstream, evaluate, main as cli, pretrain
+from edl_jax.cli.flags import load
 from edl_jax.core.errors import UserError
-from edl_jax.downstream import evaluate as evaluation, run as train, run_seeds
+from edl_jax.downstream import DownstreamConfig, evaluate as evaluation, run as train, run_seeds
 from edl_jax.plot import classifier
 from edl_jax.plot.style import FORMATS
 from edl_jax.pretrain import run as evolve
@@ -37,6 +38,22 @@ def test_figures_of_a_classifier_in_each_format(name, tmp_path):
         content = (tmp_path / "a" / file).read_bytes()
         assert content.startswith(HEADS[name])
         assert content == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "epochs", "warmup"),
+    [
+        ("--config digits --epochs 1", 1, 0.1),
+        ("--epochs=1 --config=debug", 1, 0.1),
+        ("--config digits --epochs 1 --warmup_epochs 0.5", 1, 0.5),
+        ("--config digits --epochs 2", 2, 1.0),
+        ("--epochs 3", 3, 5.0),  # the default, which is fitted when it is used
+    ],
+)
+def test_a_presets_warmup_is_fitted_to_typed_epochs(line, epochs, warmup):
+    config = DownstreamConfig
+    found = load(downstream.Flags, config, line.split(), "downstream", config.beside).settings
+    assert (found.epochs, found.warmup_epochs) == (epochs, warmup)
 
 
 @pytest.mark.parametrize("command", [pretrain, ablate, downstream, evaluate])

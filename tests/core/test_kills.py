@@ -165,5 +165,5 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(killed, moment):
     assert finished == (moment[:2] == ("finish", "after"))
     assert resumed == 0, errors
     assert content(root / name) == content(root / "whole")
-    left = {path.name for path in (root / name).iterdir() if not path.name.endswith(".tmp")}
+    left = {path.name for path in (root / name).iterdir()}
     assert left == {path.name for path in (root / "whole").iterdir()}

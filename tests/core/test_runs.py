@@ -216,10 +216,14 @@ def test_resume_continues_a_run(tmp_path):
     assert second.metrics() == [{"step": 1}, {"step": 2}]
 
 
-def test_resume_starts_a_run_that_was_killed_before_its_config_was_written(tmp_path):
-    (tmp_path / ".config.json.123.tmp").write_text('{"comm')
-    start(tmp_path, resume=True)
+@pytest.mark.parametrize("flag", ["resume", "overwrite"])
+def test_a_run_that_was_killed_before_its_config_was_written_starts(tmp_path, flag):
+    none, alive, other = (tmp_path / name for name in (f".config.json.{10**12}.tmp", ".x.json.1.tmp", ".notes.tmp"))
+    for path in (none, alive, other):
+        path.write_text('{"comm')
+    start(tmp_path, **{flag: True})
     assert read(tmp_path / "config.json")["command"] == "test"
+    assert [path.exists() for path in (none, alive, other)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +271,25 @@ def test_resume_needs_a_run(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_run_that_is_interrupted_before_its_directory_is_open_can_be_resumed(tmp_path, earlier):
+    path = tmp_path / "run"
+    if earlier:
+        start(path).finish({})
+    before = tree(tmp_path)
+
+    def prepare(error):
+        with Run.preparing("test", Config(), out=path, overwrite=earlier):
+            assert tree(tmp_path) == before
+            raise error
+
+    for error in (UserError, KeyboardInterrupt):
+        with pytest.raises(error):
+            prepare(error)
+        assert (tree(tmp_path) == before) == (earlier or error is UserError)
+    start(path, resume=True).close()
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_paths_that_cannot_be_directories_are_refused_in_a_line(tmp_path, resume):
     (tmp_path / "file").write_text("x")
@@ -274,6 +297,8 @@ def test_paths_that_cannot_be_directories_are_refused_in_a_line(tmp_path, resume
         with pytest.raises(UserError, match=r"give another --out|no run to resume") as caught:
             start(path, resume=resume)
         assert "\n" not in str(caught.value)
+        with pytest.raises(UserError), Run.preparing("test", Config(), out=path, resume=resume):
+            raise AssertionError("work began")
     assert (tmp_path / "file").read_text() == "x"
 
 

@@ -6,7 +6,6 @@ present held at every point tried.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,8 @@ import numpy as np
 
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.properties import risk
+from edl_jax.loss.quick import quick_options
+from edl_jax.loss.threads import Threads
 
 GAPS = (20.0, 50.0, 1e4)
 """Gaps between logits at which gradients are compared with cross-entropy's."""
@@ -72,8 +73,8 @@ def properties(loss: Loss, num_classes: Sequence[int] = (2, 3, 10)) -> Propertie
         with jax.enable_x64(True):  # of this thread
             return risk.least_risks(loss, size, interchangeable=only is None)
 
-    with ThreadPoolExecutor() as pool:  # each compiles a program
-        risks = dict(zip(sizes, pool.map(risks_of, sizes), strict=True))
+    with Threads() as threads:  # each compiles a program
+        risks = dict(zip(sizes, threads.map(risks_of, sizes), strict=True))
         minimum, monotone, bounded = _line(loss, only or _LINE_CLASSES)
         wrong, right = _gradient_ratios(loss, only or 4)
     return Properties(
@@ -122,7 +123,7 @@ def _gradient_ratios(loss: Loss, num_classes: int) -> tuple[tuple[float, ...], t
     logits = np.concatenate([np.outer(GAPS, behind), np.outer(_GAPS_RIGHT, ahead)])
     labels = np.zeros(len(logits), np.int32)
     with jax.enable_x64(True):
-        program = jax.jit(_values_and_gradients(loss), compiler_options=risk.quick_options())
+        program = jax.jit(_values_and_gradients(loss), compiler_options=quick_options())
         _, gradient = program(logits, labels)
     error = np.exp(logits - logits.max(axis=-1, keepdims=True))
     error /= error.sum(axis=-1, keepdims=True)

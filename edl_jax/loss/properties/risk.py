@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.quick import quick_options
 
 _BOUND = 40.0  # the largest logit of a risk minimiser
 _FIRST, _SMALLEST, _ROUNDS = 4.0, 1e-7, 80  # the step of the pattern search, where it ends, and its rounds at the most
@@ -85,13 +86,6 @@ class Risks(NamedTuple):
     def is_proper(self) -> bool:
         """Return whether the honest prediction has the least risk under each distribution."""
         return bool(np.all(self.honest < self.least + self.equal))
-
-
-def quick_options() -> dict[str, str | bool | int] | None:
-    """Return XLA's options for a program with little work; None for its own, on accelerators."""
-    if jax.default_backend() != "cpu":
-        return None
-    return {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 def least_risks(loss: Loss, num_classes: int, *, interchangeable: bool = True) -> tuple[Risks, bool]:

@@ -1,0 +1,41 @@
+"""Threads that compile programs at the same time: compilation holds no lock of Python."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+
+# What JAX keeps for each thread and a program depends on: the device, the numbers, what is an error.
+_SETTINGS = {
+    "jax_default_device": jax.default_device,
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_enable_x64": jax.enable_x64,
+    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
+    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+}
+
+
+class Threads(ThreadPoolExecutor):
+    """A thread pool whose functions run under the JAX settings of the thread that hands them in.
+
+    As a context manager it waits for its threads, except on an interrupt. An exception cancels what has not begun.
+    """
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
+        """Run `function` in a thread."""
+        settings = [enter(getattr(jax.config, name)) for name, enter in _SETTINGS.items()]
+
+        def run() -> Any:
+            with ExitStack() as stack:
+                for setting in settings:
+                    stack.enter_context(setting)
+                return function(*args, **keywords)
+
+        return super().submit(run)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the threads, but not on an interrupt: what XLA compiles cannot be stopped."""
+        self.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=kind is not None)
