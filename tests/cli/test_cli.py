@@ -190,7 +190,8 @@ def command(*args, **keywords):
 @pytest.mark.parametrize(
     ("line", "locale"),
     [
-        ("pretrain --populaton-size 3", "C"),
+        ("data prepare", "C"),  # of what tyro parses, the quickest to start
+        pytest.param("pretrain --populaton-size 3", "C", marks=pytest.mark.slow),
         pytest.param("pretrain --std wide", "POSIX", marks=pytest.mark.slow),
         pytest.param("pretrain --out run", "C.UTF-8", marks=pytest.mark.slow),
     ],
