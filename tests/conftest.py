@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gc
 import importlib.metadata
 import os
 from pathlib import Path
@@ -11,12 +12,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "jax"))
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that jaxlib does not know ends the process
     # XLA's older code generator compiles our small programs in a third of the time. XLA_FLAGS="" tests the other one.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    # Nor is a program cut into parts for threads that the workers do not have: that costs a tenth of the time.
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", flags)
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.set_threshold(200_000, 20, 100)  # jax's traces make so many objects that collections take 4 % of the time
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ def test_a_plain_install_brings_what_losses_need():
     """Each package that the extra `train` brings is missing to `edl_jax.loss`, which works without."""
     names = {requirement.split(">")[0].split("[")[0] for requirement in PROJECT["dependencies"]}
     assert names == {"jax", "jaxlib", "flax", "numpy", "safetensors"}
-    modules = ("cv2", "evosax", "grain", "matplotlib", "sklearn", "sympy", "tensorflow_datasets", "tqdm", "tyro")
+    modules = ("cv2", "evosax", "grain", "matplotlib", "platformdirs", "requests", "sklearn", "sympy")
+    modules += ("tensorflow_datasets", "tqdm", "tyro")
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({modules}))
@@ -69,7 +70,7 @@ sys.exit(main(["losses"]))
     assert done.returncode == 2, done.stderr
     assert done.stdout == "this needs sympy, which is not installed: pip install 'edl-jax[train]'\n"
     assert done.stderr.count("\n") == 1
-    assert "losses needs the package tyro, which is not installed: pip install 'edl-jax[train]'" in done.stderr
+    assert "losses needs the package platformdirs, which is not installed: pip install 'edl-jax[train]'" in done.stderr
 
 
 def test_the_extras_and_the_entry_point():

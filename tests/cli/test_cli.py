@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,20 +29,28 @@ def listing(path):
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working directory with what commands may stumble over."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.txt").write_text("x")
-    (tmp_path / "broken.yaml").write_text("generations: [1")
-    (tmp_path / "misspelled.yaml").write_text("es:\n  populaton_size: 3\n")
-    (tmp_path / "negative.yaml").write_text("mixture: {uniform: -1}")
+@pytest.fixture(scope="module")
+def obstacles(tmp_path_factory):
+    """What commands may stumble over."""
+    folder = tmp_path_factory.mktemp("obstacles")
+    (folder / "file").write_text("x")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.txt").write_text("x")
+    (folder / "broken.yaml").write_text("generations: [1")
+    (folder / "misspelled.yaml").write_text("es:\n  populaton_size: 3\n")
+    (folder / "negative.yaml").write_text("mixture: {uniform: -1}")
     config = PretrainConfig()
-    Run.open("pretrain", config, out=tmp_path / "run").close()
-    Run.open("pretrain", dataclasses.replace(config, seed=5), out=tmp_path / "damaged").close()
-    (tmp_path / "damaged" / "config.json").write_text('{"command": "pre')
+    Run.open("pretrain", config, out=folder / "run").close()
+    Run.open("pretrain", dataclasses.replace(config, seed=5), out=folder / "damaged").close()
+    (folder / "damaged" / "config.json").write_text('{"command": "pre')
+    return folder
+
+
+@pytest.fixture
+def folder(obstacles, tmp_path, monkeypatch):
+    """A working directory with them."""
+    shutil.copytree(obstacles, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -193,7 +202,8 @@ def command(*args, **keywords):
 @pytest.mark.parametrize(
     ("line", "locale"),
     [
-        ("pretrain --populaton-size 3", "C"),
+        ("data prepare", "C"),  # of what tyro parses, the quickest to start
+        pytest.param("pretrain --populaton-size 3", "C", marks=pytest.mark.slow),
         pytest.param("pretrain --std wide", "POSIX", marks=pytest.mark.slow),
         pytest.param("pretrain --out run", "C.UTF-8", marks=pytest.mark.slow),
     ],

@@ -9,7 +9,7 @@ from edl_jax.cli import ablate, downstream, evaluate, main as cli, pretrain
 from edl_jax.cli.flags import load
 from edl_jax.core.errors import UserError
 from edl_jax.downstream import DownstreamConfig, evaluate as evaluation, run as train, run_seeds
-from edl_jax.plot import classifier
+from edl_jax.plot import classifier, style
 from edl_jax.plot.style import FORMATS
 from edl_jax.pretrain import run as evolve
 from edl_jax.study.ablate import run as study
@@ -18,26 +18,26 @@ HEADS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_figures_of_a_classifier_in_each_format(name, tmp_path):
+def test_a_figure_is_the_same_file_each_time(name, tmp_path):
+    contents = []
+    for folder in ("a", "b"):
+        figure = style.new_figure(3.0, 2.0)
+        axis = figure.subplots()
+        axis.plot([1.0, 2.0], [2.0, 1.0], "o", label="x")
+        axis.legend()
+        style.write(tmp_path / folder / f"figure.{name}", figure)
+        contents.append((tmp_path / folder / f"figure.{name}").read_bytes())
+    assert contents[0].startswith(HEADS[name])
+    assert contents[0] == contents[1]
+
+
+def test_figures_of_a_classifier_have_the_format_that_is_asked_for(tmp_path):
     bins = (np.array([1.0, 3.0]), np.array([0.0, 3.0]), np.array([0.4, 2.7]))
     rows = [{"epoch": 1, "train_accuracy": 0.5, "test_accuracy": 0.4, "train_loss": 1.0, "test_nll": 2.0}]
-    for folder in ("a", "b"):
-        classifier.draw(
-            tmp_path / folder,
-            rows,
-            bins=bins,
-            confusion=np.eye(2),
-            loss="mae",
-            names=["x", "y"],
-            title="t",
-            figure_format=name,
-        )
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == [f"{stem}.{name}" for stem in ("confusion", "curves", "reliability")]
-    for file in files:
-        content = (tmp_path / "a" / file).read_bytes()
-        assert content.startswith(HEADS[name])
-        assert content == (tmp_path / "b" / file).read_bytes()
+    labels = {"loss": "mae", "names": ["x", "y"], "title": "t"}
+    classifier.draw(tmp_path, rows, bins=bins, confusion=np.eye(2), **labels, figure_format="svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.svg", "curves.svg", "reliability.svg"]
+    assert all(path.read_bytes().startswith(HEADS["svg"]) for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_an_unknown_format_on_the_command_line(capsys):
     assert "'pgn': did you mean png? choose from pdf, png, svg" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["svg", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pdf", "png"))])
 def test_a_loss_is_drawn_as_the_suffix_says(name, tmp_path):
     file = tmp_path / f"mae.{name}"
     assert cli.main(["losses", "mae", "--plot", str(file)]) == 0

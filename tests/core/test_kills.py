@@ -31,7 +31,7 @@ import json, os, signal, sys, warnings
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from edl_jax.core import files, runs
@@ -41,13 +41,13 @@ STEPS = 4
 
 def work(folder):
     step = jax.jit(lambda state: {"x": 1.1 * state["x"] + 0.3, "count": state["count"] + 1})
-    state = {"x": jnp.arange(3.0), "count": jnp.int32(0)}
+    state = jax.device_put({"x": np.arange(3.0, dtype=np.float32), "count": np.int32(0)})  # nothing to compile
     run = runs.Run.open("test", STEPS_CONFIG, out=folder, resume=(folder / "config.json").exists())
     done, state = run.restore(state) or (0, state)
     run.rewind("step", done)
     while done < STEPS:
         state, done = step(state), done + 1
-        run.log_all([{"step": done, "x": float(state["x"][0])}, {"step": done, "x": float(state["x"][1])}])
+        run.log_all([{"step": done, "x": float(x)} for x in np.asarray(state["x"])[:2]])
         run.save(done, state)
     run.finish({"x": state["x"]})
 
@@ -145,25 +145,30 @@ def content(folder):
     }
 
 
-def test_a_run_that_is_not_killed(killed):
-    root, said, _ = killed
+@pytest.fixture(scope="module")
+def whole(killed):
+    """What the run leaves that is not killed."""
+    return content(killed[0] / "whole")
+
+
+def test_a_run_that_is_not_killed(killed, whole):
+    _, said, _ = killed
     assert said["endings"]["whole"] == 0
     assert said["heavy"] == []
-    found = content(root / "whole")
-    assert [json.loads(line)["step"] for line in found["metrics"].splitlines()] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert found["checkpoints"] == ["3", "4"]
-    assert found["checkpoint"][1]["count"] == 4
-    assert found["finished"] is True
+    assert [json.loads(line)["step"] for line in whole["metrics"].splitlines()] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert whole["checkpoints"] == ["3", "4"]
+    assert whole["checkpoint"][1]["count"] == 4
+    assert whole["finished"] is True
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=[" ".join(map(str, moment)) for moment in MOMENTS])
-def test_a_killed_run_ends_as_an_uninterrupted_one(killed, moment):
+def test_a_killed_run_ends_as_an_uninterrupted_one(killed, whole, moment):
     root, said, errors = killed
     name = " ".join(map(str, moment))
     died, finished, resumed = said["endings"][name]
     assert died == 9, errors
     assert finished == (moment[:2] == ("finish", "after"))
     assert resumed == 0, errors
-    assert content(root / name) == content(root / "whole")
+    assert content(root / name) == whole
     left = {path.name for path in (root / name).iterdir()}
     assert left == {path.name for path in (root / "whole").iterdir()}

@@ -1,6 +1,7 @@
 """Every kind of loss network with every output transform, and its forward pass in plain float64 NumPy."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -35,16 +36,21 @@ def is_joint(name):
     return name.startswith("joint")
 
 
+@functools.cache
+def shapes_of(network, num_classes):
+    return jax.eval_shape(lambda: _network.init(jax.random.key(0), network, num_classes))
+
+
 def random_params(seed, network, num_classes=None, scale=1.0):
     """Return parameters of a network, all of them random: float32 arrays."""
     draw = np.random.default_rng(seed).standard_normal
     if network.kind == "table":
         (knots,) = network.hidden
         return {"log_p_min": np.float32(-6.0), "value": np.float32(draw(knots)), "slope": np.float32(draw(knots))}
-    shapes = jax.eval_shape(lambda: _network.init(jax.random.key(0), network, num_classes))
     # Kernels keep the size of their output, whatever the width.
     return jax.tree.map(
-        lambda leaf: np.float32(scale * draw(leaf.shape) / np.sqrt(leaf.shape[0] if leaf.ndim > 1 else 4.0)), shapes
+        lambda leaf: np.float32(scale * draw(leaf.shape) / np.sqrt(leaf.shape[0] if leaf.ndim > 1 else 4.0)),
+        shapes_of(network, num_classes),
     )
 
 

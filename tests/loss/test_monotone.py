@@ -21,7 +21,7 @@ ROUNDING = 1e-12
 
 
 def double(x):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), x)
+    return jax.tree.map(np.float64, x)
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def test_g1_falls_and_g0_rises_and_is_convex(hidden):
     def check(seed, scale):
         with jax.enable_x64(True):
             params = double(random_params(seed, network, scale=scale))
-            true, wrong = map(np.asarray, curves(network)(params, jnp.asarray(log_p), jnp.asarray(p)))
+            true, wrong = map(np.asarray, curves(network)(params, log_p, p))
         assert np.all(np.diff(true) <= ROUNDING * np.max(np.abs(true)))
         assert true[-1] < true[0]
         # g0 is a difference of two values, each rounded at its own size.
@@ -84,7 +84,7 @@ def wrong_ways(network, seed, num_classes, scale, spread):
     labels = rng.integers(0, num_classes, 32)
     with jax.enable_x64(True):
         params = double(random_params(seed, network, scale=scale))
-        slopes = np.asarray(gradient(network)(jnp.asarray(logits), params, jnp.asarray(labels)))
+        slopes = np.asarray(gradient(network)(logits, params, labels))
     is_true = np.eye(num_classes, dtype=bool)[labels]
     rival = np.argmax(np.where(is_true, -np.inf, logits), axis=1)
     size = np.max(np.abs(slopes), axis=1) + np.finfo(float).tiny
@@ -121,7 +121,7 @@ def test_single_precision_rounds_but_does_not_reverse():
     logits, labels = rng.standard_normal((256, 10)).astype(np.float32) * 3.0, rng.integers(0, 10, 256)
     is_true = np.eye(10, dtype=bool)[labels]
     for seed in range(5):
-        slopes = np.asarray(gradient(network)(jnp.asarray(logits), random_params(seed, network), jnp.asarray(labels)))
+        slopes = np.asarray(gradient(network)(logits, random_params(seed, network), labels))
         true, strongest = slopes[is_true], np.argmax(np.where(is_true, -np.inf, logits), axis=1)
         size = np.max(np.abs(slopes), axis=1)
         assert np.all(true <= 1e-6 * size)

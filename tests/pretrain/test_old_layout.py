@@ -13,6 +13,7 @@ from edl_jax import loss, pretrain
 from edl_jax.core.config import load_preset
 from edl_jax.plot import pretraining
 from edl_jax.pretrain import PretrainConfig
+from edl_jax.synthetic import drop_in
 
 OLD = Path(__file__).parents[1] / "core" / "data" / "old_run"
 # Rounding differs between versions and compilers, and a chaotic orbit doubles it with each step.
@@ -32,7 +33,8 @@ def resumed(tmp_path_factory):
     """The unfinished run, killed after two of six generations and resumed by the code of today."""
     folder = shutil.copytree(OLD / "unfinished", tmp_path_factory.mktemp("old") / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining, "draw", lambda *_: None)  # test_pretrain.py does
+        patch.setattr(pretraining, "draw", lambda *_: None)  # tests/docs/test_notebook.py does
+        patch.setattr(drop_in, "NUM_CLASSES", (2, 10, 100))  # 1,000 cost the most
         result = pretrain.run(load_preset("pretrain", "debug", PretrainConfig()), out=folder, resume=True)
     return folder, result
 

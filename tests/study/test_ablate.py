@@ -68,6 +68,20 @@ def preset(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """Leave figures empty: test_ablation_report.py draws those of this factor."""
+
+    def touch(path, *_, **__):
+        path.touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((report.curves, "convergence"), (report.curves, "differences")):
+            patch.setattr(module, name, touch)
+        patch.setattr(report.sensitivity, "sensitivity", touch)
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(environment, preset, tmp_path_factory):
     """A finished study of six cells: its directory and what was printed."""
@@ -79,11 +93,8 @@ def study(environment, preset, tmp_path_factory):
 
 
 @pytest.fixture
-def copy(study, tmp_path, monkeypatch):
-    """A copy of the finished study, in which no figure is drawn again."""
-    for module, name in ((report.curves, "convergence"), (report.curves, "differences")):
-        monkeypatch.setattr(module, name, lambda *_, **__: None)
-    monkeypatch.setattr(report.sensitivity, "sensitivity", lambda *_, **__: None)
+def copy(study, tmp_path):
+    """A copy of the finished study."""
     return Path(shutil.copytree(study[0], tmp_path / "copy"))
 
 
