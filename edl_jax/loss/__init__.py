@@ -12,6 +12,7 @@ from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_clas
 from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression import FormulaError, expression_loss
+from edl_jax.loss.function import LossFunction, is_function_of_p_t
 from edl_jax.loss.networks.kinds import NetworkConfig
 from edl_jax.loss.properties.compute import Properties, margin_profile, properties
 from edl_jax.loss.properties.describe import Description, describe, summary
@@ -32,6 +33,7 @@ __all__ = [
     "FormulaArtifact",
     "FormulaError",
     "Loss",
+    "LossFunction",
     "NamedArtifact",
     "NetworkConfig",
     "Properties",
@@ -50,6 +52,7 @@ __all__ = [
     "focal",
     "gce",
     "get",
+    "is_function_of_p_t",
     "label_smoothing",
     "learned_loss",
     "load",

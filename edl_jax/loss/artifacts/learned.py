@@ -8,18 +8,24 @@ example keeps its gradient at any gap between logits.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss.contract import Loss, Targets
-from edl_jax.loss.jitted import jitted
+from edl_jax.loss.artifacts.facts import network_formula, origin
+from edl_jax.loss.contract import Targets
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.networks import kinds
 from edl_jax.loss.networks.base import LOG_P_FLOOR, NetworkConfig
-from edl_jax.loss.terms import num_classes
+from edl_jax.loss.terms import log_p_of_labels, num_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +52,21 @@ class Calibration:
         Arrays of NumPy give arrays of NumPy, those of JAX give those of JAX.
         """
         xp = num_classes.__array_namespace__()
+        knots = [math.log(c) for c in self.num_classes]
         x = xp.log(num_classes)
-        knots = xp.log(xp.asarray(self.num_classes, dtype=x.dtype))
-        log_scale = xp.interp(x, knots, xp.log(xp.asarray(self.scale, dtype=x.dtype)))
-        return xp.exp(log_scale), xp.interp(x, knots, xp.asarray(self.shift, dtype=x.dtype))
+        # Clipped lines, summed: unlike a search for the knots they gather nothing, which sharded arrays could not.
+        steps = [xp.clip((x - low) / (high - low), 0.0, 1.0) for low, high in itertools.pairwise(knots)]
+
+        def line(values: Sequence[float]) -> Any:
+            rises = [b - a for a, b in itertools.pairwise(values)]
+            return sum((rise * step for rise, step in zip(rises, steps, strict=True)), xp.full_like(x, values[0]))
+
+        return xp.exp(line([math.log(scale) for scale in self.scale])), line(self.shift)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Artifact:
-    """A stored loss.
+    """A stored loss, equal to another one with the same content, whatever the metadata.
 
     Attributes:
       network: architecture.
@@ -70,20 +82,49 @@ class Artifact:
     num_classes: int | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    is_one_program = True
+    parameters = MappingProxyType[str, Any]({})
 
-def learned_loss(artifact: Artifact) -> Loss:
-    """Return the loss function of an artifact."""
-    # NumPy leaves become constants of whatever program calls the loss, on whatever device.
-    params = jax.tree.map(lambda x: np.asarray(x, np.float32), artifact.params)
+    @property
+    def of_p_t(self) -> bool:
+        """Return whether the value for an integer label is a function of p_t and of C, through the calibration."""
+        return kinds.is_of_p_t(self.network)
 
-    def values(t: Targets) -> jax.Array:
-        check_num_classes(artifact, t.log_p.shape[-1])
-        c = artifact.calibration
-        raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
+    def values(self, t: Targets) -> jax.Array:
+        """Return the values `[...]` before weights and masks.
+
+        Raises:
+          ValueError: the artifact is made for another number of classes.
+        """
+        check_num_classes(self, t.log_p.shape[-1])
+        c = self.calibration
+        raw = raw_loss(self.network, self.params, t, c.tail_log_p, c.tail_slope)
         scale, shift = c.at(num_classes(t))
         return scale * raw + shift
 
-    return jitted(values, "learned")
+    def __eq__(self, other: object) -> bool:
+        return self._content == other._content if isinstance(other, Artifact) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    @functools.cached_property
+    def _content(self) -> tuple[Any, ...]:
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree.leaves_with_path(self.params):
+            array = np.asarray(leaf, np.float32)
+            digest.update(f"{jax.tree_util.keystr(path)}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return self.network, digest.hexdigest(), self.calibration, self.num_classes
+
+
+def learned_loss(artifact: Artifact) -> LossFunction:
+    """Return the loss function of an artifact."""
+    # NumPy leaves become constants of whatever program calls the loss, on whatever device.
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), artifact.params)
+    network, source = artifact.network, origin(artifact.network, artifact.metadata)
+    rule = dataclasses.replace(artifact, params=params)
+    return LossFunction(rule, "learned", network_formula(network), source)
 
 
 def check_num_classes(artifact: Artifact, num_classes: int) -> None:
@@ -99,6 +140,10 @@ def raw_loss(
     network: NetworkConfig, params: Any, t: Targets, tail_log_p: float | jax.Array, tail_slope: float | jax.Array
 ) -> jax.Array:
     """Return the loss `[...]` before scale and shift; parameters and tail may be traced."""
+    if t.y is None and kinds.is_of_p_t(network):
+        log_p_t = log_p_of_labels(t)
+        inside = kinds.g1(network, params, jnp.maximum(log_p_t, tail_log_p))
+        return inside + tail_slope * jnp.minimum(log_p_t - tail_log_p, 0.0)
     if t.y is None:
         return _one_class(network, params, t.log_p, t.is_true, tail_log_p, tail_slope)
     if network.kind == "joint":
@@ -119,7 +164,7 @@ def raw_loss(
     true_value = kinds.g1(network, params, jnp.maximum(log_p, tail_log_p))
     true_value += tail_slope * jnp.minimum(log_p - tail_log_p, 0.0)
     wrong_value = kinds.g0(network, params, log_p)
-    return jnp.sum(t.y * true_value + (1.0 - t.y) * wrong_value, axis=-1, where=t.present)
+    return t.sum(t.y * true_value + (1.0 - t.y) * wrong_value, where=t.present)
 
 
 def _joint_soft(

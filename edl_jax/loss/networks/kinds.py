@@ -31,16 +31,23 @@ __all__ = [
     "hard_label_loss",
     "init",
     "is_label_free",
+    "is_of_p_t",
     "is_separable",
     "soft",
 ]
 
+_OF_P_T = ("table",)  # separable, with g0 = 0
 _SEPARABLE: dict[str, ModuleType] = {"monotone": monotone, "per_class": per_class, "table": table}
 
 
 def is_separable(config: NetworkConfig) -> bool:
     """Say whether the loss is two functions of one variable, `g1` and `g0`."""
     return config.kind in _SEPARABLE
+
+
+def is_of_p_t(config: NetworkConfig) -> bool:
+    """Say whether the loss for an integer label is a function of p_t alone, `g1`."""
+    return config.kind in _OF_P_T
 
 
 def is_label_free(config: NetworkConfig) -> bool:

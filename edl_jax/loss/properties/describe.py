@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from edl_jax.core.errors import UserError
-from edl_jax.loss import expression, registry
+from edl_jax.loss import registry
+from edl_jax.loss.artifacts.facts import network_formula, origin
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.properties.compute import GAPS, Properties, properties
 from edl_jax.loss.zoo.bind import hyper_parameters_of
 from edl_jax.loss.zoo.catalogue import ZOO
@@ -110,6 +112,10 @@ def describe(
         return _of_artifact("artifact", loss, loss.loss())
     if isinstance(loss, Artifact):
         return _of_artifact("artifact", loss, learned_loss(loss))
+    if isinstance(loss, LossFunction):
+        only = getattr(loss.rule, "num_classes", None)
+        found = properties(loss, (2, 3, 10) if only is None else (only,))
+        return Description(loss.name, loss.formula, loss.parameters, loss.source, found)
     line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
     return Description(getattr(loss, "__name__", "loss"), line, {}, "a function", properties(loss))
 
@@ -137,40 +143,10 @@ def _of_artifact(name: str, artifact: Artifact | FormulaArtifact | NamedArtifact
 def _facts(artifact: Artifact | FormulaArtifact | NamedArtifact) -> tuple[str, str]:
     """Return (formula, source)."""
     if isinstance(artifact, FormulaArtifact):
-        return _expression_formula(artifact), "a formula"
+        return artifact.record.formula, "a formula"
     if isinstance(artifact, NamedArtifact):
         return f"{ZOO[artifact.name].formula} ({artifact.name})", ZOO[artifact.name].source
-    return _network_formula(artifact), _origin(artifact)
-
-
-def _expression_formula(artifact: FormulaArtifact) -> str:
-    record = artifact.record
-    weighted = "" if record.weights is None else " with weighted edges"
-    return f"{'-' if record.flip else ''}sum_c [{expression.to_text(record.expression)}]{weighted}"
-
-
-_FORMULAS = {
-    "per_class": "g1(p_t) + sum_{j != t} g0(p_j), one MLP",
-    "monotone": "g1(p_t) + sum_{j != t} g0(p_j), both monotone",
-    "pairwise": "mean over j != t of g(p_t, p_j)",
-    "joint": "an MLP of (p, y)",
-    "table": "a function of p_t by its values at knots",
-}
-
-
-def _network_formula(artifact: Artifact) -> str:
-    network = artifact.network
-    widths = "x".join(str(width) for width in network.hidden)
-    return f"{_FORMULAS[network.kind]} ({network.kind}, {widths}, {network.activation})"
-
-
-def _origin(artifact: Artifact) -> str:
-    config = artifact.metadata.get("config")
-    if artifact.network.kind == "table":
-        return "the optimum of a ranking objective, see docs/theory.md"
-    if not isinstance(config, Mapping) or not {"strategy", "generations"} <= config.keys():
-        return "learned"
-    return f"evolved by {config['strategy']} in {config['generations']} generations (EDL, arXiv 2605.03722)"
+    return network_formula(artifact.network), origin(artifact.network, artifact.metadata)
 
 
 def _place(minimum: tuple[float, float], short: bool = False) -> str:

@@ -3,11 +3,9 @@
 In the formulas z are the logits, p = softmax(z), y the label probabilities, t the true class, C the number of classes.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-
+from edl_jax.loss.contract import FromTargets
 from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
 from edl_jax.loss.zoo.logits import logit_norm, squentropy
@@ -20,9 +18,14 @@ from edl_jax.loss.zoo.tempered import bi_tempered
 class Entry(NamedTuple):
     """A loss of the zoo: its function, its formula for integer labels, where it comes from."""
 
-    function: Callable[..., jax.Array]
+    function: FromTargets
     formula: str
     source: str
+
+    @property
+    def of_p_t(self) -> bool:
+        """Return whether the value for an integer label is a function of p_t alone, as its decorator says."""
+        return self.function.of_p_t
 
 
 ZOO: dict[str, Entry] = {
