@@ -38,7 +38,7 @@ def check_ignore_label(ignore_label: Any) -> int | None:
 
 def check_smoothing(smoothing: Any) -> None:
     """Raise ValueError unless smoothing is a number in [0, 1), where it is known."""
-    if is_known(smoothing) and not (np.shape(smoothing) == () and 0.0 <= smoothing < 1.0):
+    if is_known(smoothing) and not (np.shape(smoothing) == () and 0.0 <= np.asarray(smoothing, np.float64) < 1.0):
         raise ValueError(f"smoothing is {smoothing}, expected a number in [0, 1)")
 
 

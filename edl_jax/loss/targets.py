@@ -96,7 +96,7 @@ def targets(
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits have dtype {logits.dtype}, expected a floating-point dtype")
     dtype = logits.dtype
-    logits = jnp.moveaxis(logits, axis, -1).astype(jnp.promote_types(dtype, jnp.float32))
+    logits = jnp.moveaxis(logits, axis, -1).astype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
     batch, local = logits.shape[:-1], logits.shape[-1]
     if local * (1 if axis_name is None else jax.lax.axis_size(axis_name)) < 2:
         raise ValueError(

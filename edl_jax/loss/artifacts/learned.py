@@ -153,7 +153,7 @@ def raw_loss(
         present_log_p = jnp.where(t.present, t.log_p, LOG_P_FLOOR)
 
         def as_true(is_true: jax.Array) -> jax.Array:
-            is_true = jnp.broadcast_to(is_true, t.log_p.shape)
+            is_true = jnp.broadcast_to(is_true, t.log_p.shape) & jnp.full_like(t.present, True)  # sharded as these
             return _one_class(
                 network, params, jnp.where(is_true, present_log_p, t.log_p), is_true, tail_log_p, tail_slope
             )

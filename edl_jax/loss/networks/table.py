@@ -46,9 +46,18 @@ def g1(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
     position = jnp.clip((log_p - low) / step, 0.0, float(last))
     index = jnp.minimum(position.astype(jnp.int32), last - 1)
     s = position - index.astype(position.dtype)
-    v0, v1, d0, d1 = value[index], value[index + 1], slope[index] * step, slope[index + 1] * step
+    v0, v1 = look_up(value, index), look_up(value, index + 1)
+    d0, d1 = look_up(slope, index) * step, look_up(slope, index + 1) * step
     # Horner's form of the cubic with these values and slopes at s = 0 and 1.
     return v0 + s * (d0 + s * (3.0 * (v1 - v0) - 2.0 * d0 - d1 + s * (2.0 * (v0 - v1) + d0 + d1)))
+
+
+def look_up(values: jax.Array, index: jax.Array) -> jax.Array:
+    """Return `values[index]`, `[...]`, of `[K]` values; sharded as `index` where a mesh has Explicit axis types."""
+    sharding = jax.typeof(index).sharding
+    if all(axis is None for axis in sharding.spec):
+        return values[index]
+    return values.at[index].get(out_sharding=sharding)
 
 
 def g0(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
