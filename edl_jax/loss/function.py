@@ -41,7 +41,7 @@ class LossFunction:
 
     Two of them are equal where they compute the same from the same content: the name and hyper-parameters, the
     expression, or the network with its parameters and calibration; where it comes from does not count. So it can be a
-    static argument of `jax.jit`, the key of a dictionary, and a field of a config; copies of it are equal, those of `multiprocessing` too.
+    static argument of `jax.jit`, the key of a dictionary and a field of a config, and goes to other processes.
 
     Attributes:
       rule: what it computes.
