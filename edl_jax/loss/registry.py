@@ -60,8 +60,7 @@ def load(path: str | os.PathLike[str]) -> LossFunction:
     loss = learned_loss(artifact) if isinstance(artifact, Artifact) else artifact.loss()
     if isinstance(artifact, NamedArtifact):
         return loss
-    name = os.fspath(path)
-    return dataclasses.replace(loss, name=name, source=loss.source if name in _priors() else f"{loss.source}; {name}")
+    return dataclasses.replace(loss, name=os.fspath(path))
 
 
 def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArtifact:
