@@ -66,6 +66,17 @@ def log1p_over(s: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(small, x * (1.0 - u * (0.5 - u / 3.0)), quotient)
 
 
+def look_up(column: Any, index: jax.Array) -> jax.Array:
+    """Return entries `[...]` of a column `[K]` at an index `[...]` int32 in range.
+
+    They are sharded as the index: on a mesh with Explicit axis types a gather has to be told.
+    """
+    sharding = jax.typeof(index).sharding
+    if all(axis is None for axis in sharding.spec):
+        return jnp.take(jnp.asarray(column), index, mode="clip")
+    return jnp.asarray(column).at[index].get(mode="clip", out_sharding=sharding)
+
+
 def label_mean(t: Targets, values: jax.Array) -> jax.Array:
     """Return `[...]`: values of the true class as they are, values of every class weighted by the labels."""
     if t.classes is not None:

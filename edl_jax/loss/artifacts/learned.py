@@ -88,7 +88,7 @@ class Artifact:
     @property
     def of_p_t(self) -> bool:
         """Return whether the value for an integer label is a function of p_t and of C, through the calibration."""
-        return kinds.is_of_p_t(self.network)
+        return kinds.is_function_of_p_t(self.network)
 
     def values(self, t: Targets) -> jax.Array:
         """Return the values `[...]` before weights and masks.
@@ -140,7 +140,7 @@ def raw_loss(
     network: NetworkConfig, params: Any, t: Targets, tail_log_p: float | jax.Array, tail_slope: float | jax.Array
 ) -> jax.Array:
     """Return the loss `[...]` before scale and shift; parameters and tail may be traced."""
-    if t.y is None and kinds.is_of_p_t(network):
+    if t.y is None and kinds.is_function_of_p_t(network):
         log_p_t = log_p_of_labels(t)
         inside = kinds.g1(network, params, jnp.maximum(log_p_t, tail_log_p))
         return inside + tail_slope * jnp.minimum(log_p_t - tail_log_p, 0.0)

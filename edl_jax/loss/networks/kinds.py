@@ -30,14 +30,14 @@ __all__ = [
     "hard",
     "hard_label_loss",
     "init",
+    "is_function_of_p_t",
     "is_label_free",
-    "is_of_p_t",
     "is_separable",
     "soft",
 ]
 
-_OF_P_T = ("table",)  # separable, with g0 = 0
 _SEPARABLE: dict[str, ModuleType] = {"monotone": monotone, "per_class": per_class, "table": table}
+_OF_P_T = ("table",)
 
 
 def is_separable(config: NetworkConfig) -> bool:
@@ -45,8 +45,8 @@ def is_separable(config: NetworkConfig) -> bool:
     return config.kind in _SEPARABLE
 
 
-def is_of_p_t(config: NetworkConfig) -> bool:
-    """Say whether the loss for an integer label is a function of p_t alone, `g1`."""
+def is_function_of_p_t(config: NetworkConfig) -> bool:
+    """Say whether the loss is a function of the true class's probability alone, `g1`."""
     return config.kind in _OF_P_T
 
 

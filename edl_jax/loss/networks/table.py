@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.loss.networks.base import NetworkConfig
+from edl_jax.loss.terms import look_up
 
 
 def init(key: jax.Array, config: NetworkConfig) -> Any:
@@ -50,14 +51,6 @@ def g1(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
     d0, d1 = look_up(slope, index) * step, look_up(slope, index + 1) * step
     # Horner's form of the cubic with these values and slopes at s = 0 and 1.
     return v0 + s * (d0 + s * (3.0 * (v1 - v0) - 2.0 * d0 - d1 + s * (2.0 * (v0 - v1) + d0 + d1)))
-
-
-def look_up(values: jax.Array, index: jax.Array) -> jax.Array:
-    """Return `values[index]`, `[...]`, of `[K]` values; sharded as `index` where a mesh has Explicit axis types."""
-    sharding = jax.typeof(index).sharding
-    if all(axis is None for axis in sharding.spec):
-        return values[index]
-    return values.at[index].get(out_sharding=sharding)
 
 
 def g0(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
