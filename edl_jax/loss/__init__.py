@@ -17,8 +17,10 @@ from edl_jax.loss.properties.compute import Properties, margin_profile, properti
 from edl_jax.loss.properties.describe import Description, describe, summary
 from edl_jax.loss.properties.title import title
 from edl_jax.loss.registry import artifact_of, get, load, load_artifact, names
-from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
+from edl_jax.loss.zoo.active_passive import amse, anl_ce, anl_fl, jal_ce, jal_fl
+from edl_jax.loss.zoo.classic import brier, cross_entropy, dual_focal, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
+from edl_jax.loss.zoo.imbalance import asymmetric, balanced_softmax, logit_adjustment
 from edl_jax.loss.zoo.logits import logit_norm, squentropy
 from edl_jax.loss.zoo.margin import additive_margin, crammer_singer, weston_watkins, zero_one
 from edl_jax.loss.zoo.residual import barron, taylor_glo
@@ -37,8 +39,13 @@ __all__ = [
     "Properties",
     "ace",
     "additive_margin",
+    "amse",
+    "anl_ce",
+    "anl_fl",
     "artifact_of",
+    "asymmetric",
     "baikal",
+    "balanced_softmax",
     "barron",
     "bi_tempered",
     "brier",
@@ -46,14 +53,18 @@ __all__ = [
     "crammer_singer",
     "cross_entropy",
     "describe",
+    "dual_focal",
     "expression_loss",
     "focal",
     "gce",
     "get",
+    "jal_ce",
+    "jal_fl",
     "label_smoothing",
     "learned_loss",
     "load",
     "load_artifact",
+    "logit_adjustment",
     "logit_norm",
     "mae",
     "margin_profile",

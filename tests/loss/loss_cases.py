@@ -14,6 +14,7 @@ from edl_jax import loss
 
 # Numbers of classes; every one compiles each program anew.
 SIZES = [5, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 3, 10, 100, 1000))]
+TWO_CLASSES = {"asymmetric"}  # the losses that take no other number of them
 PRIORS = Path(loss.__file__).parent / "artifacts" / "priors"
 
 # Knots apart from each other and a tail that begins among ordinary predictions, so that both are tested.

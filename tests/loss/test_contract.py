@@ -12,7 +12,8 @@ from loss_cases import PRIORS, all_close, integers, normal, one_hot, soft_labels
 
 from edl_jax import loss
 
-NOT_AFFINE = {"barron", "bi_tempered", "brier", "formula", "mae"}  # in soft labels: distances between p and y
+# In soft labels: distances between p and y.
+NOT_AFFINE = {"amse", "barron", "bi_tempered", "brier", "formula", "jal_ce", "jal_fl", "mae"}
 PRESENT = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
 
 

@@ -13,8 +13,8 @@ from edl_jax.loss.properties import describe as _describe, risk as _risk
 
 # Known in closed form: where the loss is least with C = 10, and what literature says of it.
 LEAST = {"ace": 1 / 1.1, "baikal": 10**-0.5, "label_smoothing": 0.91, "sparse_lsr": 0.91}
-SYMMETRIC = {"mae", "nce", "nce_rce", "reverse_cross_entropy", "zero_one"}
-PROPER = {"brier", "cross_entropy"}
+SYMMETRIC = {"anl_ce", "anl_fl", "mae", "nce", "nce_rce", "reverse_cross_entropy", "zero_one"}
+PROPER = {"balanced_softmax", "brier", "cross_entropy", "logit_adjustment"}  # two are cross-entropy by default
 # Crammer and Singer's hinge: Tewari and Bartlett, 2007. nce: its risk is a mean of the label probabilities weighted by
 # -ln p_c, least when the least likely class alone has a p near 0, whichever of the others is on top.
 NOT_CALIBRATED = {"crammer_singer": (3, 10), "nce": (3, 10), "weston_watkins": (3, 10)}

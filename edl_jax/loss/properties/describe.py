@@ -14,7 +14,7 @@ from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.properties.compute import GAPS, Properties, properties
-from edl_jax.loss.zoo.bind import hyper_parameters_of
+from edl_jax.loss.zoo.bind import hyper_parameters_of, num_classes_of
 from edl_jax.loss.zoo.catalogue import ZOO
 
 
@@ -101,7 +101,8 @@ def describe(
             return _of_artifact(name, registry.load_artifact(name), function)
         formula, source = summary(name)
         parameters = hyper_parameters_of(name) | hyper_parameters
-        return Description(name, formula, parameters, source, properties(function))
+        sizes = _sizes(num_classes_of(name, parameters))
+        return Description(name, formula, parameters, source, properties(function, sizes))
     if hyper_parameters:
         raise UserError(f"a function or artifact cannot be given {', '.join(hyper_parameters)} here: bind it first")
     if isinstance(loss, FormulaArtifact):
@@ -126,12 +127,17 @@ def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
 
 def _of_artifact(name: str, artifact: Artifact | FormulaArtifact | NamedArtifact, function: Loss) -> Description:
     only = artifact.num_classes if isinstance(artifact, Artifact) else None
-    sizes = (2, 3, 10) if only is None else (only,)
     formula, source = _facts(artifact)
     parameters: dict[str, Any] = {}
     if isinstance(artifact, NamedArtifact):
         parameters = hyper_parameters_of(artifact.name) | dict(artifact.parameters)
-    return Description(name, formula, parameters, source, properties(function, sizes))
+        only = num_classes_of(artifact.name, parameters)
+    return Description(name, formula, parameters, source, properties(function, _sizes(only)))
+
+
+def _sizes(only: int | None) -> tuple[int, ...]:
+    """Return the numbers of classes to compute properties for, of a loss for one number alone or for any."""
+    return (2, 3, 10) if only is None else (only,)
 
 
 def _facts(artifact: Artifact | FormulaArtifact | NamedArtifact) -> tuple[str, str]:

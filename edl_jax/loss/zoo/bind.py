@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edl_jax.core.errors import UserError, closest
 from edl_jax.loss.contract import Loss
@@ -18,6 +20,14 @@ def hyper_parameters_of(name: str) -> dict[str, Any]:
     """Return the hyper-parameters of a loss of the zoo, name -> default."""
     signature = inspect.signature(ZOO[name].function).parameters.values()
     return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _CONTRACT}
+
+
+def num_classes_of(name: str, hyper_parameters: Mapping[str, Any]) -> int | None:
+    """Return the only number of classes that a loss of the zoo is for, with these hyper-parameters; None for any."""
+    counts = hyper_parameters.get("class_counts")
+    if counts is not None:
+        return max(np.size(counts), 1)
+    return ZOO[name].num_classes
 
 
 def bound(name: str, **hyper_parameters: Any) -> Loss:
@@ -35,5 +45,6 @@ def bound(name: str, **hyper_parameters: Any) -> Loss:
         return cast(Loss, function)
     chosen = functools.partial(function, **hyper_parameters)
     # A loss checks its hyper-parameters when it is traced: trace it here, where the bad value is.
-    jax.eval_shape(chosen, jax.ShapeDtypeStruct((2,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32))
+    logits = jax.ShapeDtypeStruct((num_classes_of(name, hyper_parameters) or 2,), jnp.float32)
+    jax.eval_shape(chosen, logits, jax.ShapeDtypeStruct((), jnp.int32))
     return cast(Loss, chosen)
