@@ -95,7 +95,7 @@ BAD = {
     "pretrain --chaotic-map logstic": "unknown chaotic map 'logstic': did you mean logistic?",
     "pretrain --chaotic-map tent --control idependent": "unknown control 'idependent': did you mean independent?",
     "ablate --factors nosie": "unknown factor 'nosie': did you mean noise? choose from chaos_schedule, ",
-    "design-mixture --target focl": "unknown loss 'focl': did you mean focal?",
+    "design-mixture --target focl": "unknown loss 'focl': did you mean focal or dual_focal?",
     "downstream --arch resnet19": "unknown arch 'resnet19': did you mean resnet18",
     "downstream --dataset cifar": "unknown dataset 'cifar': did you mean cifar10",
     "data prepre": "unknown data command 'prepre': did you mean prepare?",
