@@ -41,7 +41,8 @@ def anl_ce(
       min_prob: the smallest probability told from 0, in `(0, 1)`.
 
     References:
-      Ye et al., Active Negative Loss Functions for Learning with Noisy Labels, NeurIPS 2023, and the authors' code.
+      Ye et al., Active Negative Loss Functions for Learning with Noisy Labels, NeurIPS 2023, extended in
+      arXiv 2412.02373, and the authors' code.
     """
     _check_weights("anl_ce", alpha, beta)
     _check_min_prob("anl_ce", min_prob)
@@ -79,7 +80,8 @@ def anl_fl(
       min_prob: the smallest probability told from 0, in `(0, 1)`.
 
     References:
-      Ye et al., Active Negative Loss Functions for Learning with Noisy Labels, NeurIPS 2023, and the authors' code.
+      Ye et al., Active Negative Loss Functions for Learning with Noisy Labels, NeurIPS 2023, extended in
+      arXiv 2412.02373, and the authors' code.
     """
     _check_weights("anl_fl", alpha, beta)
     _check_gamma("anl_fl", gamma)
