@@ -6,6 +6,9 @@
 Everything public is listed in `__all__`; the underscored modules are private.
 """
 
+from edl_jax.loss.adapters.linear import linear
+from edl_jax.loss.adapters.multilabel import multilabel
+from edl_jax.loss.adapters.nll import of_nll
 from edl_jax.loss.artifacts.file import save
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_classes, learned_loss
@@ -52,14 +55,17 @@ __all__ = [
     "get",
     "label_smoothing",
     "learned_loss",
+    "linear",
     "load",
     "load_artifact",
     "logit_norm",
     "mae",
     "margin_profile",
+    "multilabel",
     "names",
     "nce",
     "nce_rce",
+    "of_nll",
     "poly1",
     "properties",
     "reverse_cross_entropy",

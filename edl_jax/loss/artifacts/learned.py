@@ -83,7 +83,9 @@ def learned_loss(artifact: Artifact) -> Loss:
         scale, shift = c.at(num_classes(t))
         return scale * raw + shift
 
-    return jitted(values, "learned")
+    loss = jitted(values, "learned")
+    vars(loss)["artifact"] = artifact  # for adapters, which need the network itself
+    return loss
 
 
 def check_num_classes(artifact: Artifact, num_classes: int) -> None:

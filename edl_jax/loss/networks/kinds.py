@@ -30,17 +30,24 @@ __all__ = [
     "hard",
     "hard_label_loss",
     "init",
+    "is_function_of_p_t",
     "is_label_free",
     "is_separable",
     "soft",
 ]
 
 _SEPARABLE: dict[str, ModuleType] = {"monotone": monotone, "per_class": per_class, "table": table}
+_OF_P_T = ("table",)
 
 
 def is_separable(config: NetworkConfig) -> bool:
     """Say whether the loss is two functions of one variable, `g1` and `g0`."""
     return config.kind in _SEPARABLE
+
+
+def is_function_of_p_t(config: NetworkConfig) -> bool:
+    """Say whether the loss is a function of the true class's probability alone, `g1`."""
+    return config.kind in _OF_P_T
 
 
 def is_label_free(config: NetworkConfig) -> bool:

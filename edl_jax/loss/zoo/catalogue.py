@@ -81,3 +81,19 @@ ZOO: dict[str, Entry] = {
     ),
     "zero_one": Entry(zero_one, "1 - softmax(steepness z)_t", "Nguyen and Sanner 2013, ICML, PMLR 28(3)"),
 }
+
+# Functions of p_t alone, for integer labels. `sparse_lsr` is not among them: at p_t -> 1 it needs ln(1 - p_t) from the
+# other logits, as p_t rounds to 1 there.
+OF_P_T = frozenset(
+    {
+        "ace",
+        "cross_entropy",
+        "focal",
+        "gce",
+        "mae",
+        "poly1",
+        "reverse_cross_entropy",
+        "sce",
+        "taylor_cross_entropy",
+    }
+)
