@@ -129,7 +129,7 @@ def test_a_label_that_is_no_class_is_named_or_nan():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"loss": "brier"}, UserError, "loss brier is no function of .* alone: call it on hidden @ weights, or choose"),
+        ({"loss": "brier"}, UserError, "loss brier is not known .* alone: call it on hidden @ weights, or choose"),
         ({"chunk": 0}, UserError, "chunk is 0, expected a positive integer"),
         ({"weights": WEIGHTS.T}, ValueError, r"weights have shape \(7, 4\), expected \[D, C\].*transpose of an embedd"),
         ({"bias": BIAS[:-1]}, ValueError, r"bias has shape \(6,\), expected \(7,\)"),

@@ -63,7 +63,8 @@ def linear(
       Values `[...]`, float32 or wider. NaN where a label of an example that counts is no class.
 
     Raises:
-      UserError: the loss is no function of p_t alone (the message lists those that are), or `chunk` is not positive.
+      UserError: the loss is not known to be a function of p_t alone (the message lists those that are), or `chunk`
+        is not positive.
       TypeError: `hidden`, `weights` or `bias` are not floating point, or labels not integers.
       ValueError: shapes do not fit; outside a trace also: a label is no class.
 

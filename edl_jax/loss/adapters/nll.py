@@ -55,8 +55,8 @@ def of_nll(
       -0.001; in a trace that gives NaN. What is just below 0 is the rounding of 0, and counts as 0.
 
     Raises:
-      UserError: the loss is no function of p_t alone (the message lists those that are), or needs `num_classes`;
-        a name or hyper-parameter that `get` does not take.
+      UserError: the loss is not known to be a function of p_t alone (the message lists those that are), or needs
+        `num_classes`; a name or hyper-parameter that `get` does not take.
     """
     loss, transform = transform_of(name_or_loss, "the logits", **hyper_parameters)
     if num_classes is None:
@@ -84,7 +84,7 @@ def of_nll(
 
 
 def nll_function(loss: Loss) -> Transform | None:
-    """Return T(nll `[...]`, C) -> values `[...]`, or None for a loss that is no function of p_t alone.
+    """Return T(nll `[...]`, C) -> values `[...]`, or None for a loss that is not known to be a function of p_t alone.
 
     `nll` is float32 or wider; C matters to learned losses alone.
     """
@@ -101,15 +101,15 @@ def transform_of(
     """Return a loss, as `resolve`, and its T, as `nll_function`.
 
     Raises:
-      UserError: the loss is no function of p_t alone; the message says to call it on `instead`.
+      UserError: there is no T; the message says to call it on `instead`.
     """
     loss = resolve(name_or_loss, **hyper_parameters)
     transform = nll_function(loss)
     if transform is None:
         known = [name for name in names() if nll_function(get(name)) is not None]
         raise UserError(
-            f"loss {_name(name_or_loss)} is no function of the true class's probability alone: call it on {instead}, "
-            f"or choose from {', '.join(known)}"
+            f"loss {_name(name_or_loss)} is not known to be a function of the true class's probability alone: "
+            f"call it on {instead}, or choose from {', '.join(known)}"
         )
     return loss, transform
 
