@@ -1,6 +1,6 @@
 """Synthetic classification tasks and small students, trained with any loss of p_t in one compiled program.
 
-Used by benchmarks/choose_mixture.py. A task is drawn from a seed: no real data. Two kinds:
+Used by benchmarks/choose_mixture.py and confirm_prior.py. A task is drawn from a seed: no real data. Two kinds:
 
     clusters   every class is three Gaussian clouds; the classes overlap
     teacher    the label is the largest logit of a random tanh network on Gaussian inputs; no overlap
@@ -158,10 +158,23 @@ def make_tasks(keys: jax.Array, kind: str, noise: jax.Array, regime: Regime) -> 
 
 @functools.partial(jax.jit, static_argnums=(4,))
 def train(table: LossTable, lr: jax.Array, tasks: Tasks, key: jax.Array, regime: Regime) -> Scores:
+    """Train one student a task with a tabulated loss: one program for all of them. See `train_with`."""
+
+    def values(logits: jax.Array, y: jax.Array) -> jax.Array:
+        t = targets(logits, y, -1, None)
+        return table.scale * raw_loss(_NETWORK, table.params, t, table.tail_log_p, table.tail_slope)
+
+    return train_with(values, lr, tasks, key, regime)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def train_with(
+    values: Callable[[jax.Array, jax.Array], jax.Array], lr: jax.Array, tasks: Tasks, key: jax.Array, regime: Regime
+) -> Scores:
     """Train one student a task with SGD, Nesterov momentum 0.9, and half a cosine of the learning rate.
 
     Args:
-      table: the loss.
+      values: the loss, (logits, labels) -> values.
       lr: largest learning rate.
       tasks: T tasks.
       key: PRNG key of initial weights and batches, the same for all losses to be compared.
@@ -178,8 +191,7 @@ def train(table: LossTable, lr: jax.Array, tasks: Tasks, key: jax.Array, regime:
         return jnp.asarray(student.apply(params, x[:, None, None, :], train=False))
 
     def objective(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-        t = targets(logits_of(params, x), y, -1, None)
-        return table.scale * jnp.mean(raw_loss(_NETWORK, table.params, t, table.tail_log_p, table.tail_slope))
+        return jnp.mean(values(logits_of(params, x), y))
 
     def step(carry: tuple, batch: jax.Array) -> tuple[tuple, None]:
         def one(params: Any, state: Any, x: jax.Array, y: jax.Array) -> tuple:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import io
 import itertools
+import json
 import os
 import re
 import typing
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from edl_jax.core.config import load_preset, preset_names
+from edl_jax.core.config import load_preset, override, preset_names
 from edl_jax.core.errors import UserError, command
 
 
@@ -34,6 +35,9 @@ def load(
 ) -> Any:
     """Parse the flags of a command whose config has presets: flags override the preset, that the defaults.
 
+    With --resume, the settings of the run in --out stand in place of the defaults: what is not typed again is as it
+    was, whatever the defaults of today are.
+
     Args:
       record: frozen dataclass of the command's flags, with fields `settings` and `config`.
       config: frozen dataclass of `settings`.
@@ -41,8 +45,11 @@ def load(
       name: the command.
       adapt: (preset, field -> text of the flags that were typed) -> the preset that suits them.
     """
-    preset = load_preset(name, _preset(args), config())
-    return parse(record, record(adapt(preset, _typed(args))), args, name)
+    typed = _typed(args)
+    stored = _stored(typed, name, config)
+    if stored is None or "config" in typed:
+        stored = load_preset(name, _preset(args), stored or config())
+    return parse(record, record(adapt(stored, typed)), args, name)
 
 
 def parse(record: type, default: Any, args: list[str], name: str) -> Any:
@@ -92,6 +99,18 @@ def show_path(path: str | Path) -> str:
     with contextlib.suppress(ValueError):
         return str(Path(path).relative_to(Path.cwd()))
     return str(path)
+
+
+def _stored(typed: dict[str, str], name: str, config: type) -> Any:
+    """Return the config of the run that is to be resumed, or None."""
+    if not {"resume", "out"} <= typed.keys():
+        return None
+    # What cannot be read is named when the run is opened.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        record = json.loads((Path(typed["out"]) / "config.json").read_text(encoding="utf-8"))
+        if record["command"] == name:
+            return override(config(), record["config"])
+    return None
 
 
 def _preset(args: list[str]) -> str:

@@ -6,19 +6,25 @@
 Everything public is listed in `__all__`; the underscored modules are private.
 """
 
+from edl_jax.loss.adapters.linear import linear
+from edl_jax.loss.adapters.multilabel import multilabel
+from edl_jax.loss.adapters.nll import of_nll
 from edl_jax.loss.artifacts.file import save
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_classes, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression import FormulaError, expression_loss
+from edl_jax.loss.function import LossFunction, is_function_of_p_t
 from edl_jax.loss.networks.kinds import NetworkConfig
 from edl_jax.loss.properties.compute import Properties, margin_profile, properties
 from edl_jax.loss.properties.describe import Description, describe, summary
 from edl_jax.loss.properties.title import title
 from edl_jax.loss.registry import artifact_of, get, load, load_artifact, names
-from edl_jax.loss.zoo.classic import brier, cross_entropy, focal, label_smoothing, poly1
+from edl_jax.loss.zoo.active_passive import amse, anl_ce, anl_fl, jal_ce, jal_fl
+from edl_jax.loss.zoo.classic import brier, cross_entropy, dual_focal, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
+from edl_jax.loss.zoo.imbalance import asymmetric, balanced_softmax, logit_adjustment
 from edl_jax.loss.zoo.logits import logit_norm, squentropy
 from edl_jax.loss.zoo.margin import additive_margin, crammer_singer, weston_watkins, zero_one
 from edl_jax.loss.zoo.residual import barron, taylor_glo
@@ -32,13 +38,19 @@ __all__ = [
     "FormulaArtifact",
     "FormulaError",
     "Loss",
+    "LossFunction",
     "NamedArtifact",
     "NetworkConfig",
     "Properties",
     "ace",
     "additive_margin",
+    "amse",
+    "anl_ce",
+    "anl_fl",
     "artifact_of",
+    "asymmetric",
     "baikal",
+    "balanced_softmax",
     "barron",
     "bi_tempered",
     "brier",
@@ -46,20 +58,28 @@ __all__ = [
     "crammer_singer",
     "cross_entropy",
     "describe",
+    "dual_focal",
     "expression_loss",
     "focal",
     "gce",
     "get",
+    "is_function_of_p_t",
+    "jal_ce",
+    "jal_fl",
     "label_smoothing",
     "learned_loss",
+    "linear",
     "load",
     "load_artifact",
+    "logit_adjustment",
     "logit_norm",
     "mae",
     "margin_profile",
+    "multilabel",
     "names",
     "nce",
     "nce_rce",
+    "of_nll",
     "poly1",
     "properties",
     "reverse_cross_entropy",

@@ -1,19 +1,24 @@
-"""The loss contract, and what every loss does first: axes, masks, labels, log-probabilities."""
+"""The loss contract: what every loss takes and returns, and the decorator that makes a loss of its mathematics."""
 
-from typing import NamedTuple, Protocol
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from edl_jax.loss.checks import check_class_weights, check_labels
+from edl_jax.loss.targets import AxisName, Targets, targets
+
+__all__ = ["AxisName", "FromTargets", "Loss", "Targets", "evaluate", "from_targets", "targets"]
 
 
 class Loss(Protocol):
     """A loss over logits, one value per example, never reduced.
 
     Args:
-      logits: float `[..., C]` (class dimension at `axis`), float32, bfloat16 or float16.
+      logits: float `[..., C]` (class dimension at `axis`), float32, bfloat16 or float16; at least two classes.
       labels: integer classes `[...]`, or probabilities `[..., C]` laid out as `logits`.
       axis: the class dimension.
       where: boolean mask. Shaped as `logits` it says which classes exist (a logit of `-inf` says the same);
@@ -22,16 +27,24 @@ class Loss(Protocol):
         weight of its class. Label probabilities y count as `w y`, that is, as the labels `w y / sum(w y)`, `sum(w y)`
         times: for a loss that is affine in y, the weighted sum of the values of the classes (as in PyTorch's
         `cross_entropy`, before any division by the sum of the weights).
+      ignore_label: the integer label, such as -1, 255 or -100, of examples that do not count: value 0, no gradient.
+      smoothing: s in `[0, 1)`: the labels become `(1 - s) y + s / C`, C the number of classes that exist, before class
+        weights. Integer labels become probabilities by it, and probabilities are mixed in the same way. Unlike
+        `label_smoothing`, it is the label that changes, whatever the loss makes of it.
+      axis_name: in `jax.shard_map`, the mesh axis over which the classes are sharded: `logits`, and whatever else has
+        a class dimension, are this device's shard, and integer labels count all classes. Only for losses for which
+        `is_function_of_p_t` holds; values are the same on every device of the axis.
 
     Returns:
-      Values `[...]` in the dtype of `logits`; computed in at least float32. NaN where a logit is NaN or an
-      integer label is not one of `0 ... C - 1`, unless `where` leaves that class or example out.
+      Values `[...]` in the dtype of `logits`; computed in at least float32. NaN where a logit is NaN. NaN, without
+      gradient, where an integer label is no class that exists: not one of `0 ... C - 1`, or masked.
 
     Raises:
-      TypeError: logits are not floating point.
-      ValueError: labels, `where` or `class_weights` do not fit the shape of the logits. Outside `jax.jit` and other
-        traces, where values are known, also: an integer label is no class, label probabilities do not sum to 1, a
-        weight is negative.
+      TypeError: logits are not floating point, or `ignore_label` is no integer.
+      ValueError: there are fewer than two classes; labels, `where` or `class_weights` do not fit the shape of the
+        logits; `ignore_label` beside label probabilities; `axis_name` and a loss that sees more than p_t. Outside
+        `jax.jit` and other traces, where values are known, also: an integer label is no class or one that `where`
+        masks, label probabilities do not sum to 1, a weight is negative, smoothing lies outside `[0, 1)`.
     """
 
     def __call__(
@@ -42,148 +55,133 @@ class Loss(Protocol):
         axis: int = -1,
         where: ArrayLike | None = None,
         class_weights: ArrayLike | None = None,
+        ignore_label: int | None = None,
+        smoothing: ArrayLike = 0.0,
+        axis_name: AxisName | None = None,
     ) -> jax.Array:
         """Return the values: see the class."""
 
 
-class Targets(NamedTuple):
-    """Inputs in one layout.
+class FromTargets(Protocol):
+    """A loss that `from_targets` made; its hyper-parameters are keywords beside those of `Loss`.
 
     Attributes:
-      log_p: `[..., C]` log-probabilities, float32 or wider; exactly `-inf` where a class is absent.
-      log_p_t: `[...]` log-probability of the true class of integer labels, or None: `log_p` there, read without it.
-      present: `[..., C]` bool, the classes that exist.
-      y: `[..., C]` label probabilities, or None when labels are integers.
-      classes: `[...]` int32 classes, or None when labels are probabilities.
-      counts: `[...]` bool, the examples that count.
-      weights: `[...]` how often each example counts, or None when once.
-      dtype: dtype of the result.
+      of_p_t: whether the value for an integer label is a function of p_t alone.
+      of_targets: the mathematics, `[...]` values from `Targets` and hyper-parameters.
+      hyper_parameters: name -> default.
     """
 
-    log_p: jax.Array
-    log_p_t: jax.Array | None
-    present: jax.Array
-    y: jax.Array | None
-    classes: jax.Array | None
-    counts: jax.Array
-    weights: jax.Array | None
-    dtype: jnp.dtype
+    __name__: str
+    of_p_t: bool
+    of_targets: Callable[..., jax.Array]
+    hyper_parameters: dict[str, Any]
 
-    @property
-    def one_hot(self) -> jax.Array:
-        """Return the label probabilities `[..., C]` whichever form the labels have."""
-        if self.y is not None:
-            return self.y
-        assert self.classes is not None
-        return jax.nn.one_hot(self.classes, self.log_p.shape[-1], dtype=self.log_p.dtype)
-
-    @property
-    def is_true(self) -> jax.Array:
-        """Return `[..., C]` bool, the true class of integer labels."""
-        assert self.classes is not None
-        return self.classes[..., None] == _class_index(self.log_p)
-
-    def with_log_p(self, log_p: jax.Array) -> "Targets":
-        """Return the targets with other log-probabilities `[..., C]`."""
-        return self._replace(log_p=log_p, log_p_t=None)
-
-    def finish(self, values: jax.Array) -> jax.Array:
-        """Return `values` `[...]` weighted, with the examples that do not count as 0, in the result's dtype."""
-        if self.weights is not None:
-            values = self.weights * values
-        if self.classes is not None:  # no class: say so, as neither a clipped nor a wrapped index would
-            known = (self.classes >= 0) & (self.classes < self.log_p.shape[-1])
-            values = jnp.where(known, values, jnp.nan)
-        return jnp.where(self.counts, values, 0.0).astype(self.dtype)
+    def __call__(
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        *,
+        axis: int = -1,
+        where: ArrayLike | None = None,
+        class_weights: ArrayLike | None = None,
+        ignore_label: int | None = None,
+        smoothing: ArrayLike = 0.0,
+        axis_name: AxisName | None = None,
+        **hyper_parameters: Any,
+    ) -> jax.Array:
+        """Return the values: see `Loss`."""
 
 
-def targets(
+def from_targets(*, of_p_t: bool) -> Callable[[Callable[..., jax.Array]], FromTargets]:
+    """Return the decorator that makes a loss of its mathematics.
+
+        @from_targets(of_p_t=True)
+        def focal(t: Targets, *, gamma: float = 2.0) -> jax.Array: ...
+
+        focal(logits, labels, gamma=1.0, where=mask)
+
+    The function gets the arguments of `Loss` in one layout and returns values `[...]` before weights and masks; it
+    becomes a loss whose signature, docstring and annotations have the arguments of `Loss` beside its own.
+
+    Args:
+      of_p_t: whether the value for an integer label is a function of p_t alone, whatever the other classes share and
+        however many there are. Such a loss works on class-parallel logits.
+    """
+
+    def decorate(of_targets: Callable[..., jax.Array]) -> FromTargets:
+        name = of_targets.__name__
+
+        @functools.wraps(of_targets)
+        def loss(
+            logits: ArrayLike,
+            labels: ArrayLike,
+            *,
+            axis: int = -1,
+            where: ArrayLike | None = None,
+            class_weights: ArrayLike | None = None,
+            ignore_label: int | None = None,
+            smoothing: ArrayLike = 0.0,
+            axis_name: AxisName | None = None,
+            **hyper_parameters: Any,
+        ) -> jax.Array:
+            values = functools.partial(of_targets, **hyper_parameters)
+            masks = (where, class_weights, ignore_label, smoothing)
+            return evaluate(values, name, of_p_t, logits, labels, axis, *masks, axis_name)
+
+        own = list(inspect.signature(of_targets).parameters.values())[1:]
+        common = list(inspect.signature(Loss.__call__).parameters.values())[1:]
+        described = cast(Any, loss)
+        described.__signature__ = inspect.Signature([*common[:2], *own, *common[2:]], return_annotation=jax.Array)
+        described.__annotations__ = {p.name: p.annotation for p in (*common[:2], *own, *common[2:])} | {
+            "return": jax.Array
+        }
+        described.__doc__ = _documented(inspect.getdoc(of_targets) or "")
+        described.of_p_t = of_p_t
+        described.of_targets = of_targets
+        described.hyper_parameters = {p.name: p.default for p in own}
+        return cast(FromTargets, loss)
+
+    return decorate
+
+
+def evaluate(
+    values: Callable[[Targets], jax.Array],
+    name: str,
+    of_p_t: bool,
     logits: ArrayLike,
     labels: ArrayLike,
     axis: int = -1,
     where: ArrayLike | None = None,
     class_weights: ArrayLike | None = None,
-) -> Targets:
-    """Bring the arguments of a loss into one layout: class dimension last, absent classes at `-inf`.
+    ignore_label: int | None = None,
+    smoothing: ArrayLike = 0.0,
+    axis_name: AxisName | None = None,
+) -> jax.Array:
+    """Return the values of the loss `name` whose values before weights and masks are those of `values`.
 
     Raises:
       TypeError, ValueError: as `Loss` says.
     """
-    check_labels(logits, labels, axis, where)
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise TypeError(f"logits have dtype {logits.dtype}, expected a floating-point dtype")
-    dtype = logits.dtype
-    logits = jnp.moveaxis(logits, axis, -1).astype(jnp.promote_types(dtype, jnp.float32))
-    batch = logits.shape[:-1]
-    soft = labels.ndim == logits.ndim
-    if soft:
-        labels = jnp.moveaxis(labels, axis, -1)
-    if labels.shape != (logits.shape if soft else batch):
+    check_class_parallel(name, of_p_t, axis_name)
+    t = targets(logits, labels, axis, where, class_weights, ignore_label, smoothing, axis_name)
+    return t.finish(values(t))
+
+
+def check_class_parallel(name: str, of_p_t: bool, axis_name: AxisName | None) -> None:
+    """Raise ValueError when the classes of a loss that sees more than p_t are sharded."""
+    if axis_name is not None and not of_p_t:
         raise ValueError(
-            f"labels have shape {labels.shape}, expected {batch} (classes) or {logits.shape} "
-            "(probabilities) for these logits (class dimension last)"
+            f"axis_name is {axis_name!r}, expected None: {name} sees more than p_t, so that its classes cannot be "
+            "sharded; gather the logits first"
         )
-    if not soft and not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels without a class dimension have dtype {labels.dtype}, expected integers")
-    present, counts = _masks(logits, where, axis)
-    if where is not None:
-        # An example without classes would make log_softmax return NaN: give it harmless logits.
-        logits = jnp.where(present & counts[..., None], logits, jnp.where(counts[..., None], -jnp.inf, 0.0))
-    # log_softmax in its parts: a loss of p_t alone then never computes the other classes.
-    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    shifted = logits - top
-    log_total = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
-    y = labels.astype(logits.dtype) if soft else None
-    classes = None if soft else labels.astype(jnp.int32)
-    weights = None
-    if class_weights is not None:
-        check_class_weights(class_weights, logits.shape[-1])
-        of_class = jnp.asarray(class_weights, logits.dtype)
-        if classes is not None:
-            weights = jnp.take(of_class, classes, mode="clip")
-        else:
-            assert y is not None
-            y = y * of_class.reshape((1,) * len(batch) + (-1,))
-            weights = jnp.sum(y, axis=-1)
-            y = y / jnp.where(weights > 0.0, weights, 1.0)[..., None]
-    log_p_t = None
-    if classes is not None:
-        of_true = jnp.take_along_axis(logits, classes[..., None], axis=-1) - top
-        log_p_t = of_true.squeeze(-1) - log_total
-    return Targets(
-        log_p=shifted - log_total[..., None],
-        log_p_t=log_p_t,
-        present=present,
-        y=y,
-        classes=classes,
-        counts=counts,
-        weights=weights,
-        dtype=dtype,
-    )
 
 
-def _masks(logits: jax.Array, where: ArrayLike | None, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Return (present `[..., C]`, counts `[...]`) from `-inf` logits and `where`."""
-    batch = logits.shape[:-1]
-    present = logits != -jnp.inf  # not `>`: a NaN must stay visible
-    counts = jnp.ones(batch, bool)
-    if where is None:
-        return present, counts
-    where = jnp.asarray(where, bool)
-    if where.shape == batch:
-        return present, where
-    if where.ndim == logits.ndim:
-        where = jnp.moveaxis(where, axis, -1)
-    if where.ndim != logits.ndim or any(size not in (1, n) for size, n in zip(where.shape, logits.shape, strict=True)):
-        raise ValueError(
-            f"where has shape {where.shape}, expected {logits.shape} (classes) or {batch} (examples) "
-            "for these logits (class dimension last)"
-        )
-    where = jnp.broadcast_to(where, logits.shape)
-    return present & where, jnp.any(where, axis=-1)
+_SECTION = re.compile(r"^(Args|Raises|Returns|References):$", re.MULTILINE)
 
 
-def _class_index(x: jax.Array) -> jax.Array:
-    """Return `[..., C]` int32: the index of each class."""
-    return jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+def _documented(doc: str) -> str:
+    """Return a docstring that says, before its sections, where the arguments of every loss are described."""
+    section = _SECTION.search(doc)
+    place = section.start() if section else len(doc)
+    parts = (doc[:place].rstrip(), "See `Loss` for the other arguments, shapes, dtypes and errors.", doc[place:])
+    return "\n\n".join(part for part in parts if part)

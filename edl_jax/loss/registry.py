@@ -1,5 +1,6 @@
 """Losses by name or path."""
 
+import dataclasses
 import functools
 import os
 from importlib import resources
@@ -11,7 +12,7 @@ from edl_jax.loss.artifacts.file import read
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
-from edl_jax.loss.contract import Loss
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
 
@@ -23,37 +24,43 @@ def names() -> list[str]:
     return sorted([*ZOO, *_priors()])
 
 
-def get(name: str, **hyper_parameters: Any) -> Loss:
+def get(name: str | os.PathLike[str], **hyper_parameters: Any) -> LossFunction:
     """Return the loss of a name, or of an artifact's path.
 
     Args:
-      name: one of `names()`, or the path of a `.safetensors` artifact.
-      **hyper_parameters: keyword-only hyper-parameters of that loss, e.g. `alpha` of label_smoothing.
+      name: one of `names()`, or the path of a `.safetensors` artifact; `~` is the home directory.
+      **hyper_parameters: keyword-only hyper-parameters of that loss, e.g. `alpha` of label_smoothing. One that is
+        traced works inside its trace; a loss with it has no hash.
 
     Returns:
-      A function `f(logits, labels, *, axis=-1, where=None)`: see `Loss`.
+      A function with the arguments of `Loss`, equal to any other that computes the same from the same content.
 
     Raises:
       UserError: unknown name or hyper-parameter (closest listed), a value that the hyper-parameter cannot take, or
         an artifact that cannot be used.
     """
+    if not isinstance(name, str):
+        _refuse(name, hyper_parameters)
+        return load(name)
     if name in ZOO:
         return bound(name, **hyper_parameters)
     if name not in _priors() and not _is_path(name):
         raise unknown("loss", name, [*names(), "PATH.safetensors"])
-    if hyper_parameters:
-        raise UserError(f"loss {name} is an artifact and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
+    _refuse(name, hyper_parameters)
     return load(name)
 
 
-def load(path: str | os.PathLike[str]) -> Loss:
-    """Return the loss stored at `path` (or the shipped prior of that name).
+def load(path: str | os.PathLike[str]) -> LossFunction:
+    """Return the loss stored at `path` (or the shipped prior of that name), equal to any other with its content.
 
     Raises:
       UserError: the artifact is missing, damaged, of another version or not finite.
     """
     artifact = load_artifact(path)
-    return learned_loss(artifact) if isinstance(artifact, Artifact) else artifact.loss()
+    loss = learned_loss(artifact) if isinstance(artifact, Artifact) else artifact.loss()
+    if isinstance(artifact, NamedArtifact):
+        return loss
+    return dataclasses.replace(loss, name=os.fspath(path))
 
 
 def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArtifact:
@@ -62,10 +69,7 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | 
     Raises:
       UserError: as `load`.
     """
-    name = os.fspath(path)
-    if name in _priors():
-        return _shipped(name)
-    return read(name)
+    return _shipped(path) if isinstance(path, str) and path in _priors() else read(path)
 
 
 def artifact_of(name: str, **hyper_parameters: Any) -> Artifact | FormulaArtifact | NamedArtifact:
@@ -90,6 +94,11 @@ def _priors() -> tuple[str, ...]:
     if not folder.is_dir():
         return ()
     return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(_SUFFIX)))
+
+
+def _refuse(name: str | os.PathLike[str], hyper_parameters: dict[str, Any]) -> None:
+    if hyper_parameters:
+        raise UserError(f"loss {name} is an artifact and takes no hyper-parameters, got {', '.join(hyper_parameters)}")
 
 
 def _is_path(name: str) -> bool:

@@ -5,6 +5,7 @@ integer labels and ln p_c, `[..., C]`, for probabilities; the loss maps it eleme
 the result to `[...]`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ def log_p_of_labels(t: Targets) -> jax.Array:
     if t.log_p_t is not None:
         return t.log_p_t
     if t.classes is not None:
-        return jnp.take_along_axis(t.log_p, t.classes[..., None], axis=-1).squeeze(-1)
+        return t.sum(jnp.where(t.is_true, t.log_p, 0.0))
     # 0 ln 0 = 0: an absent class carries no label mass and must leave no NaN in the gradient.
     return jnp.where(t.present, t.log_p, 0.0)
 
@@ -30,14 +31,14 @@ def log_p_of_labels(t: Targets) -> jax.Array:
 def log_not_p_of_labels(t: Targets) -> jax.Array:
     """Return ln(1 - p), laid out as `log_p_of_labels`, exact where p rounds to 1 (`_NO_OTHERS` without other classes).
 
-    Only the largest p can come near 1, so it alone needs a sum over the others.
+    Only a p above a half can come near 1, so it alone needs a sum over the others.
     """
     if t.classes is not None:
-        return _log_sum(t.log_p, t.present & ~t.is_true)
-    top = jax.nn.one_hot(jnp.argmax(t.log_p, axis=-1), t.log_p.shape[-1], dtype=bool)
-    rest = _log_sum(t.log_p, t.present & ~top)
-    at_most_half = jnp.where(t.present & ~top, t.log_p, -1.0)
-    return jnp.where(top, rest[..., None], jnp.log1p(-jnp.exp(at_most_half)))
+        return _log_sum(t, t.present & ~t.is_true)
+    above_half = t.log_p > math.log(0.5)
+    rest = _log_sum(t, t.present & ~above_half)
+    at_most_half = jnp.where(t.present & ~above_half, t.log_p, -1.0)
+    return jnp.where(above_half, rest[..., None], jnp.log1p(-jnp.exp(at_most_half)))
 
 
 def one_minus_exp(x: jax.Array) -> jax.Array:
@@ -65,28 +66,38 @@ def log1p_over(s: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(small, x * (1.0 - u * (0.5 - u / 3.0)), quotient)
 
 
+def look_up(column: Any, index: jax.Array) -> jax.Array:
+    """Return entries `[...]` of a column `[K]` at an index `[...]` int32 in range.
+
+    They are sharded as the index: on a mesh with Explicit axis types a gather has to be told.
+    """
+    sharding = jax.typeof(index).sharding
+    if all(axis is None for axis in sharding.spec):
+        return jnp.take(jnp.asarray(column), index, mode="clip")
+    return jnp.asarray(column).at[index].get(mode="clip", out_sharding=sharding)
+
+
 def label_mean(t: Targets, values: jax.Array) -> jax.Array:
     """Return `[...]`: values of the true class as they are, values of every class weighted by the labels."""
     if t.classes is not None:
         return values
     assert t.y is not None
-    return jnp.sum(t.y * values, axis=-1, where=t.present)
+    return t.sum(t.y * values, where=t.present)
 
 
 def uniform_cross_entropy(t: Targets) -> jax.Array:
     """Return `[...]`: the mean of -ln p_c over the classes that exist."""
-    return -jnp.sum(jnp.where(t.present, t.log_p, 0.0), axis=-1) / num_classes(t)
+    return -t.sum(jnp.where(t.present, t.log_p, 0.0)) / num_classes(t)
 
 
 def num_classes(t: Targets) -> jax.Array:
     """Return `[...]`: how many classes exist, at least 1, in the dtype of `log_p`."""
-    return jnp.maximum(jnp.sum(t.present, axis=-1), 1).astype(t.log_p.dtype)
+    return jnp.maximum(t.sum(t.present.astype(jnp.int32)), 1).astype(t.log_p.dtype)
 
 
-def raw_logits(t: Targets, logits: Any, axis: int) -> jax.Array:
-    """Return the logits `[..., C]` laid out as `log_p`; 0 for absent classes and examples that do not count."""
-    logits = jnp.moveaxis(jnp.asarray(logits), axis, -1).astype(t.log_p.dtype)
-    return jnp.where(t.present & t.counts[..., None], logits, 0.0)
+def raw_logits(t: Targets) -> jax.Array:
+    """Return the logits `[..., C]`; 0 for absent classes and examples that do not count."""
+    return jnp.where(t.present & t.counts[..., None], t.logits, 0.0)
 
 
 def check(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> None:
@@ -108,8 +119,9 @@ def _series_below(x: jax.Array) -> float:
     return float(jnp.finfo(x.dtype).eps) ** (1.0 / 3.0)
 
 
-def _log_sum(log_p: jax.Array, where: jax.Array) -> jax.Array:
-    """Return ln sum exp(log_p) over the last dimension, `_NO_OTHERS` where nothing is left to sum."""
-    some = jnp.any(where, axis=-1)
-    kept = jnp.where(where, log_p, jnp.where(some[..., None], -jnp.inf, 0.0))
-    return jnp.where(some, jax.nn.logsumexp(kept, axis=-1), _NO_OTHERS)
+def _log_sum(t: Targets, where: jax.Array) -> jax.Array:
+    """Return ln of the sum of p over the classes `[..., C]` of a mask, `_NO_OTHERS` where it has none."""
+    top = t.max(jnp.where(where, t.log_p, _NO_OTHERS))
+    total = t.sum(jnp.exp(jnp.where(where, t.log_p - top[..., None], -jnp.inf)))
+    none = total == 0.0  # not `<`: a NaN must stay visible
+    return jnp.where(none, _NO_OTHERS, jnp.log(jnp.where(none, 1.0, total)) + top)

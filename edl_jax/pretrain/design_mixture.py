@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import yaml
 
 from edl_jax import loss
@@ -61,6 +63,11 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
         require(overwrite or not _exists(file), f"{file} exists: give --overwrite to replace it, or another --out")
     chosen = parse_parameters(config.parameters)
     target = loss.get(config.target, **chosen)
+    try:
+        logits = jax.ShapeDtypeStruct((config.num_classes,), jnp.float32)
+        jax.eval_shape(target, logits, jax.ShapeDtypeStruct((), jnp.int32))
+    except ValueError as error:
+        raise UserError(f"--target {config.target} does not fit --num-classes {config.num_classes}: {error}") from error
     mixture = design.mixture_for(
         target, config.num_classes, config.log_p_min, beta=config.beta, knots=config.knots, name=config.target
     )

@@ -51,6 +51,7 @@ def run(
         written.
     """
     check_format(figure_format)
+    config = config.settled()
     with Run.preparing("pretrain", config, out=out, resume=resume, overwrite=overwrite):
         status.say("compiling")
         start = time.perf_counter()

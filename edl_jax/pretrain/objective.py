@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from edl_jax.loss.networks.kinds import hard_label_loss, is_label_free
+from edl_jax.loss.networks.kinds import g1, hard_label_loss, is_function_of_p_t, is_label_free
 from edl_jax.pretrain.config import ObjectiveConfig
 from edl_jax.synthetic import kendall_tau, ranking_accuracy, sample, severity as severities
 from edl_jax.synthetic.gradients import network_gradients, penalty
 from edl_jax.synthetic.ranking import grouped_pairs, grouped_ranking_fitness
+from edl_jax.synthetic.slope import slope_grid, slope_residual
 from edl_jax.synthetic.tabulated import interpolation_matrix, population_losses, tables
 
 # Predictions on which the regularisers and the gradient report are computed.
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
       labels: `[L V]` int32.
       log_p: `[L V, C]` log-probabilities.
       severity: `[L, V]`.
-      matrix: `[L V, 2 GRID]` interpolation matrix, or None on the plain path.
+      matrix: `[L V, 2 GRID]` interpolation matrix (`[L V, GRID]` for a function of p_t), or None on the plain path.
     """
 
     labels: jax.Array
@@ -50,7 +51,10 @@ def draw(key: jax.Array, objective: ObjectiveConfig, num_pairs: int) -> Batch:
     labels = jnp.broadcast_to(chosen.astype(jnp.int32)[:, None], (groups, per_label)).reshape(-1)
     log_p = sample(sample_key, objective.mixture, objective.num_classes, labels)
     severity = severities.get(objective.severity)(log_p, labels).reshape(groups, per_label)
-    matrix = interpolation_matrix(log_p, labels, objective.grid_log_p_min) if objective.is_tabulated else None
+    matrix = None
+    if objective.is_tabulated:
+        of_p_t = is_function_of_p_t(objective.network)
+        matrix = interpolation_matrix(log_p, labels, objective.grid_log_p_min, true_class_alone=of_p_t)
     return Batch(labels, log_p, severity, matrix)
 
 
@@ -65,7 +69,7 @@ def losses(objective: ObjectiveConfig, members: Any, batch: Batch) -> jax.Array:
 
 
 def fitness(objective: ObjectiveConfig, members: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Return (fitness `[P]`, losses `[P, L, V]`) of members: ranking objective plus regularisers, minimised."""
+    """Return (fitness `[P]`, losses `[P, L, V]`) of members: ranking objective plus penalties, minimised."""
     values = losses(objective, members, batch)
 
     def ranking(row: jax.Array) -> jax.Array:
@@ -74,6 +78,8 @@ def fitness(objective: ObjectiveConfig, members: Any, batch: Batch) -> tuple[jax
         )
 
     scores = jax.vmap(ranking)(values)
+    if objective.sees_slope:
+        scores += objective.slope * jax.vmap(lambda params: slope_penalty(objective, params))(members)
     if objective.wrong_way == 0.0 and objective.exploding == 0.0 and objective.roughness == 0.0:
         return scores, values
     log_p, labels = batch.log_p[:_GRADIENT_SAMPLE], batch.labels[:_GRADIENT_SAMPLE]
@@ -91,6 +97,18 @@ def fitness(objective: ObjectiveConfig, members: Any, batch: Batch) -> tuple[jax
         )
 
     return scores + jax.vmap(regularisers)(members), values
+
+
+def slope_penalty(objective: ObjectiveConfig, params: Any) -> jax.Array:
+    """Return the mean squared `slope_residual` of one network, a scalar."""
+    return jnp.mean(jnp.square(_residual(objective, params)))
+
+
+def _residual(objective: ObjectiveConfig, params: Any) -> jax.Array:
+    grid = slope_grid(objective.mixture, objective.severity, objective.num_classes)
+    log_p = jnp.asarray(grid.log_p)
+    values, slopes = jax.jvp(lambda x: g1(objective.network, params, x), (log_p,), (jnp.ones_like(log_p),))
+    return slope_residual(grid, values, slopes, beta=objective.beta, margin=objective.margin)
 
 
 def report(objective: ObjectiveConfig, params: Any, values: jax.Array, batch: Batch) -> dict[str, jax.Array]:

@@ -13,10 +13,11 @@ from edl_jax import loss
 from edl_jax.core import environment, status
 from edl_jax.core.config import to_dict
 from edl_jax.core.runs import Run
+from edl_jax.loss.networks.kinds import is_function_of_p_t
 from edl_jax.plot import pretraining, style
 from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
 from edl_jax.pretrain.generations import Evolution
-from edl_jax.synthetic import calibrate, draw_samples, gradient_norm_ratio, severity, shape_report
+from edl_jax.synthetic import calibrate, draw_samples, gradient_norm_ratio, pull_report, severity, shape_report
 from edl_jax.synthetic.optimum import Optimum, solve
 from edl_jax.synthetic.optimum_loss import OF_P_T, optimum_artifact
 from edl_jax.synthetic.ranking import grouped_pairs
@@ -76,7 +77,7 @@ def conclude(
 def prepare(config: PretrainConfig) -> None:
     """Do ahead what `conclude` needs of no evolved loss: draw the predictions of calibration, import Matplotlib."""
     key = jax.random.fold_in(jax.random.key(config.seed), _CALIBRATION_KEY)
-    draw_samples(key, config.mixture, _only_classes(config))
+    draw_samples(key, config.network, config.mixture, _only_classes(config))
     style.import_matplotlib()
 
 
@@ -94,6 +95,9 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             f"   {len(result['runs'])} runs: {result['mean'][name]:.4f} ± {result['std'][name]:.4f}" if several else ""
         )
         lines.append(f"{title:<27}{result[name]:.4f}{spread}")
+    if result.get("pull") is not None:
+        name = "pull off the optimum's by"
+        lines.append(f"{name:<27}{result['pull']['largest_deviation']:.4f}")
     shown: dict[float, str] = {}
     for name, value in result["r_squared"].items():
         shown.setdefault(value, name)  # severity may be one of the known losses
@@ -123,6 +127,7 @@ def _one(
         "r_squared": shape_report(
             shape_key, artifact, config.mixture, severity.get(config.severity), config.num_classes, optimum
         ),
+        "pull": pull_report(artifact, optimum) if optimum.curve and is_function_of_p_t(config.network) else None,
         "tail_slope": calibration.tail_slope * float(calibration.at(np.float32(config.num_classes))[0]),
         "num_parameters": evolution.num_dims,
     }

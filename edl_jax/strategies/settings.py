@@ -15,13 +15,13 @@ class StrategyConfig:
 
     population_size: int = 128
     """Members per generation."""
-    std: float = 0.2
+    std: float = 1.0
     """Standard deviation of the first generation's mutations."""
     std_rule: str = "exponential"
     """How std changes: constant or exponential (not in strategies that adapt it), one_fifth or csa (ours)."""
     std_decay: float = 0.993
     """Factor on std per generation under the exponential rule."""
-    std_limit: float = 0.01
+    std_limit: float = 0.002
     """Lower limit of std under the exponential rule."""
     std_rate: float = 1.0
     """Factor on the standard rate of one_fifth and csa."""
@@ -31,7 +31,7 @@ class StrategyConfig:
     """How alpha changes: constant, linear or adaptive, by the success of the re-scored mean (chaotic_es)."""
     alpha_end: float = 0.0
     """Where alpha moves under the linear rule; its lower limit under the adaptive rule."""
-    alpha_horizon: int = 500
+    alpha_horizon: int = 1000
     """Generations until alpha_end under the linear rule."""
     alpha_rate: float = 0.05
     """Rate of alpha under the adaptive rule."""

@@ -72,7 +72,8 @@ def run(
         description, function, title = loss.describe(name, **chosen), loss.get(name, **chosen), loss.title(name, chosen)
     if plot is not None:
         with _writing("--plot", plot):
-            loss_figure.draw(Path(plot), title, function)
+            sizes = tuple(description.properties.calibrated)
+            loss_figure.draw(Path(plot), title, function, sizes[0] if len(sizes) == 1 else 10)
     if save is not None:
         with _writing("--save", save):
             Path(save).parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from edl_jax.synthetic.drop_in import calibrate, draw_samples, gradient_norm_rat
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels
 from edl_jax.synthetic.ranking import kendall_tau, ranking_accuracy
 from edl_jax.synthetic.severity import SEVERITIES
-from edl_jax.synthetic.shape import shape_report
+from edl_jax.synthetic.shape import pull_report, shape_report
 
 __all__ = [
     "COMPONENTS",
@@ -15,6 +15,7 @@ __all__ = [
     "draw_samples",
     "gradient_norm_ratio",
     "kendall_tau",
+    "pull_report",
     "ranking_accuracy",
     "sample",
     "sample_labels",

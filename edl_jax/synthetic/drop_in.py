@@ -10,12 +10,13 @@ import numpy as np
 from edl_jax import loss
 from edl_jax.loss.artifacts.learned import raw_loss
 from edl_jax.loss.contract import targets
-from edl_jax.loss.networks.kinds import NetworkConfig, hard_label_loss, is_separable
+from edl_jax.loss.networks.kinds import NetworkConfig, hard_label_loss, is_function_of_p_t, is_separable
 from edl_jax.synthetic.curves import Curves, curves
 from edl_jax.synthetic.gradients import loss_gradients
 from edl_jax.synthetic.mixture import MixtureConfig, draw_predictions
 
 NUM_CLASSES = (2, 10, 100, 1000)
+_OF_P_T_CLASSES = 10
 # Numbers (N C) per measurement, and predictions at the least.
 _VALUES = 1 << 18
 _LEAST = 4096
@@ -27,7 +28,8 @@ def calibrate(
     """Return the calibration of a network over a mixture.
 
     For each C of `NUM_CLASSES` (or the one that the network is made for): scale makes the mean norm of
-    d loss / d logits equal cross-entropy's, shift makes the smallest loss 0. The tail starts at the mixture's
+    d loss / d logits equal cross-entropy's, shift makes the smallest loss 0. A function of p_t is measured at
+    C = 10 alone, so that it is the same function whatever C is. The tail starts at the mixture's
     smallest ln p_t (`log_p_min`) with the network's slope there, the other classes equal.
 
     Args:
@@ -43,8 +45,8 @@ def calibrate(
     else:
         shape, slope = None, float(_slope(network, params, jnp.float32(mixture.log_p_min), num_classes or 10))
     scales, shifts = [], []
-    sizes = _sizes(num_classes)
-    for sample in draw_samples(key, mixture, num_classes):
+    sizes = _sizes(network, num_classes)
+    for sample in draw_samples(key, network, mixture, num_classes):
         ratio, smallest = _measure(*sample, network, params, mixture.log_p_min, slope, shape)
         scales.append(1.0 / ratio if ratio > 0.0 else 1.0)
         shifts.append(-smallest * scales[-1])
@@ -67,17 +69,19 @@ def gradient_norm_ratio(key: jax.Array, artifact: loss.Artifact, mixture: Mixtur
 
 
 def draw_samples(
-    key: jax.Array, mixture: MixtureConfig, num_classes: int | None = None
+    key: jax.Array, network: NetworkConfig, mixture: MixtureConfig, num_classes: int | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the `calibration_sample` of each C that `calibrate` measures with the same arguments.
 
     They are kept for a while, so that a thread can draw them ahead.
     """
-    return [calibration_sample(jax.random.fold_in(key, c), mixture, c) for c in _sizes(num_classes)]
+    return [calibration_sample(jax.random.fold_in(key, c), mixture, c) for c in _sizes(network, num_classes)]
 
 
-def _sizes(num_classes: int | None) -> tuple[int, ...]:
-    return NUM_CLASSES if num_classes is None else (num_classes,)
+def _sizes(network: NetworkConfig, num_classes: int | None) -> tuple[int, ...]:
+    if num_classes is not None:
+        return (num_classes,)
+    return (_OF_P_T_CLASSES,) if is_function_of_p_t(network) else NUM_CLASSES
 
 
 def calibration_sample(key: jax.Array, mixture: MixtureConfig, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,47 @@ def shape_report(
     return {name: r_squared(values, x) for name, x in columns.items()}
 
 
+def pull_report(artifact: loss.Artifact, optimum: Optimum) -> dict[str, float]:
+    """Say how close the pull -dT/d ln p_t of a function of p_t is to the optimum's, both standardised by the mixture.
+
+    Args:
+      artifact: a loss that is a function of p_t.
+      optimum: the optimum of its objective, its law known in closed form.
+
+    Returns:
+      `r_squared` of the pulls between the ends of the mixture, `largest_deviation` there relative to the optimum's
+      pull, and `largest_deviation_outside`: from the tail down to ln p_t = -50, and at gaps between logits up to 50.
+    """
+    c, curve = artifact.calibration, optimum.curve
+    assert curve is not None
+    shape = curves(artifact.network, artifact.params, c.tail_log_p, c.tail_slope)
+    low, high = max(curve.position.lowest, c.tail_log_p), curve.position.highest
+    # Half of the points equally spaced in ln p_t, half in p_t.
+    log_p = np.union1d(np.linspace(low, high, 1000), np.log(np.linspace(np.exp(low), np.exp(high), 1000)))[1:-1]
+    edges = np.concatenate([[low], 0.5 * (log_p[1:] + log_p[:-1]), [0.0]])
+    mass = -np.diff(curve.position.law.rank(edges))
+    mass /= mass.sum()
+
+    def standard(values: np.ndarray) -> float:
+        return float(np.sqrt(mass @ np.square(values - mass @ values)))
+
+    true = np.interp(log_p, shape.log_p, shape.true)
+    scale, known = standard(true), standard(curve(log_p))
+
+    def pulls(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ours = np.interp(np.clip(x, shape.log_p[0], 0.0), shape.log_p, shape.true_slope)
+        return -ours / scale, -curve.slope(np.clip(x, low, high)) / known
+
+    ours, best = pulls(log_p)
+    outside = np.append(np.linspace(-50.0, c.tail_log_p, 50), -np.log1p(9.0 * np.exp(-np.linspace(10.0, 50.0, 41))))
+    ours_outside, best_outside = pulls(outside)
+    return {
+        "r_squared": r_squared(ours, best),
+        "largest_deviation": float(np.max(np.abs(ours / best - 1.0))),
+        "largest_deviation_outside": float(np.max(np.abs(ours_outside / best_outside - 1.0))),
+    }
+
+
 def raw_losses(artifact: loss.Artifact, log_p: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Return the losses `[N]` of predictions `[N, C]` before scale and shift, for integer labels `[N]`."""
     c, network = artifact.calibration, artifact.network

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss.networks.kinds import NetworkConfig, g0, g1
+from edl_jax.loss.networks.kinds import NetworkConfig, g0, g1, is_function_of_p_t
 
 # F to 1e-5 of itself for fresh networks, 1e-6 around evolved ones (tests/synthetic/test_tabulated.py). Equally spaced
 # in ln p, twice as many knots were 30 times worse, because networks bend with p near 1.
@@ -42,7 +42,7 @@ def _scale(low: float) -> tuple[float, float]:
 
 
 def tables(config: NetworkConfig, params: Any, low: float = LOG_P_MIN) -> jax.Array:
-    """Return `[2 GRID]`: g1, then g0, of one separable network on the grid.
+    """Return `[2 GRID]`: g1, then g0, of one separable network on the grid; `[GRID]` of a function of p_t.
 
     Args:
       config: architecture.
@@ -50,16 +50,21 @@ def tables(config: NetworkConfig, params: Any, low: float = LOG_P_MIN) -> jax.Ar
       low: ln p of the lower end; 0 is the upper one.
     """
     log_p = jnp.asarray(knots(low), jnp.float32)
+    if is_function_of_p_t(config):
+        return g1(config, params, log_p)
     return jnp.concatenate([g1(config, params, log_p), g0(config, params, log_p)])
 
 
-def interpolation_matrix(log_p: jax.Array, labels: jax.Array, low: float = LOG_P_MIN) -> jax.Array:
+def interpolation_matrix(
+    log_p: jax.Array, labels: jax.Array, low: float = LOG_P_MIN, *, true_class_alone: bool = False
+) -> jax.Array:
     """Return the matrix `[N, 2 GRID]` whose product with a network's tables is its losses.
 
     Args:
       log_p: `[N, C]` log-probabilities.
       labels: `[N]` integer classes.
       low: as in `tables`; a true class below it counts as being there.
+      true_class_alone: leave out the wrong classes, `[N, GRID]`: for a function of p_t.
     """
     classes = jax.lax.broadcasted_iota(labels.dtype, log_p.shape, 1)
     is_true = labels[:, None] == classes
@@ -67,6 +72,8 @@ def interpolation_matrix(log_p: jax.Array, labels: jax.Array, low: float = LOG_P
     inside = jnp.maximum(log_p, low)
     position = jnp.clip((jnp.exp(inside) + _LOG_P_SHARE * inside - start) / step + 1.0, 1.0, GRID - 2.0)
     true = _hat(jnp.sum(jnp.where(is_true, position, 0.0), axis=1))
+    if true_class_alone:
+        return true
     # Above the lower end g0 is interpolated as it is; below it, it falls with p.
     share = jnp.where(is_true, 0.0, jnp.exp(jnp.minimum(log_p - low, 0.0)))
     if log_p.shape[1] < _SCATTER_FROM:

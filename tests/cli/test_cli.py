@@ -39,7 +39,7 @@ def obstacles(tmp_path_factory):
     (folder / "broken.yaml").write_text("generations: [1")
     (folder / "misspelled.yaml").write_text("es:\n  populaton_size: 3\n")
     (folder / "negative.yaml").write_text("mixture: {uniform: -1}")
-    config = PretrainConfig()
+    config = PretrainConfig().settled()  # as a run stores it
     Run.open("pretrain", config, out=folder / "run").close()
     Run.open("pretrain", dataclasses.replace(config, seed=5), out=folder / "damaged").close()
     (folder / "damaged" / "config.json").write_text('{"command": "pre')
@@ -98,7 +98,7 @@ BAD = {
     "downstream --config digits --val-size 1400": "--batch-size is 64, expected at most the 1437 training images",
     # Names in registries
     "pretrain --strategy chaotic": "unknown strategy 'chaotic': did you mean chaotic_es? choose from ars, ",
-    "pretrain --network.kind per_clas": "unknown network kind 'per_clas': did you mean per_class?",
+    "pretrain --network.kind per_clas": "unknown network kind 'per_clas': did you mean per_class or true_class",
     "pretrain --network.activation silly": "unknown activation 'silly': did you mean silu?",
     "pretrain --network.output abz": "unknown network output 'abz': did you mean abs?",
     "pretrain --evaluation fast": "unknown evaluation 'fast': did you mean auto? choose from auto, plain, tabulated",
@@ -107,7 +107,7 @@ BAD = {
     "pretrain --chaotic-map logstic": "unknown chaotic map 'logstic': did you mean logistic?",
     "pretrain --chaotic-map tent --control idependent": "unknown control 'idependent': did you mean independent?",
     "ablate --factors nosie": "unknown factor 'nosie': did you mean noise? choose from chaos_schedule, ",
-    "design-mixture --target focl": "unknown loss 'focl': did you mean focal?",
+    "design-mixture --target focl": "unknown loss 'focl': did you mean focal or dual_focal?",
     "downstream --arch resnet19": "unknown arch 'resnet19': did you mean resnet18",
     "downstream --dataset cifar": "unknown dataset 'cifar': did you mean cifar10",
     "data prepre": "unknown data command 'prepre': did you mean prepare?",

@@ -151,11 +151,11 @@ REFUSED = [
     ("pretrain", {"network": {"hidden": []}}, "network hidden widths are ()"),
     ("pretrain", {"network": {"hidden": [0]}}, "network hidden widths are (0,)"),
     ("pretrain", {"network": {"activation": "silly"}}, "unknown activation 'silly': did you mean silu?"),
-    ("pretrain", {"network": {"kind": "per_clas"}}, "unknown network kind 'per_clas': did you mean per_class?"),
+    ("pretrain", {"network": {"kind": "per_clas"}}, "unknown network kind 'per_clas': did you mean per_class"),
     (
         "pretrain",
         {"network": {"kind": "table", "hidden": [9]}},
-        "unknown network kind 'table': choose from joint, mono",
+        "unknown network kind 'table': choose from auto, joint, mono",
     ),
     ("pretrain", {"network": {"output": "abz"}}, "unknown network output 'abz': did you mean abs?"),
     ("pretrain", {"network": {"kind": "monotone", "output": "abs"}}, "network output is abs, expected identity"),

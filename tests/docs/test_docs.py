@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 import edl_jax
-from edl_jax import data, downstream, pretrain
+from edl_jax import data, downstream, loss, pretrain
 from edl_jax.cli import main as cli
 from edl_jax.downstream import evaluate
+from edl_jax.loss.adapters.nll import nll_function
 from edl_jax.pretrain import design_mixture
 from edl_jax.study import ablate, losses, summary
 
@@ -103,3 +104,9 @@ def test_the_papers_and_their_authors():
         assert paper["identifiers"][0]["value"] in readme
         for author in paper["authors"]:
             assert f"{author['given-names']} {author['family-names']}" in readme
+
+
+def test_the_losses_of_p_t_are_listed():
+    section = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8").split("## One loss, many places")[1]
+    listed = set(re.findall(r"`(\w+)`", section.split("are. So they")[0]))
+    assert listed == {name for name in loss.names() if nll_function(loss.get(name)) is not None}

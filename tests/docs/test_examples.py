@@ -1,6 +1,7 @@
 """The Python examples of the pages run as they stand."""
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ def blocks(page):
 BLOCKS = blocks("docs/losses.md")
 DATA = next(code for title, code in BLOCKS if "share this data" in title)
 EXAMPLES = {title.rstrip(":"): code for title, code in BLOCKS if code != DATA}
+ON_KERAS = next(title for title in EXAMPLES if title.startswith("Keras 3"))
 ON_DEVICES = next(title for title in EXAMPLES if "xla_force_host_platform_device_count" in title)
 
 
@@ -57,7 +59,7 @@ def test_quickstart(capsys):
     assert "cross_entropy" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("title", [title for title in EXAMPLES if title != ON_DEVICES])
+@pytest.mark.parametrize("title", [title for title in EXAMPLES if title not in (ON_DEVICES, ON_KERAS)])
 def test_example(title, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(DATA + EXAMPLES[title], f"docs/losses.md, {title}", "exec"), {})  # our own page
@@ -68,7 +70,13 @@ def test_example_on_eight_devices():
     run(code, XLA_FLAGS=os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="keras is not installed")
+def test_example_on_keras(tmp_path):
+    """A process of its own: the backend is chosen on import, which writes settings to the home directory."""
+    run(DATA + EXAMPLES[ON_KERAS], KERAS_HOME=str(tmp_path))
+
+
 def test_all_the_frameworks_are_shown():
     shown = "\n".join(EXAMPLES)
-    for name in ("Plain JAX", "Flax NNX", "Flax Linen", "Equinox", "several devices"):
+    for name in ("Plain JAX", "Flax NNX", "Flax Linen", "Equinox", "Keras 3", "several devices"):
         assert name in shown

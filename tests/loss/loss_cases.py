@@ -14,6 +14,8 @@ from edl_jax import loss
 
 # Numbers of classes; every one compiles each program anew.
 SIZES = [5, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 3, 10, 100, 1000))]
+TWO_CLASSES = {"asymmetric"}  # the losses that take no other number of them
+EQUAL_CLASSES = {"balanced_softmax", "logit_adjustment"}  # cross-entropy by default, when no class is rare
 PRIORS = Path(loss.__file__).parent / "artifacts" / "priors"
 
 # Knots apart from each other and a tail that begins among ordinary predictions, so that both are tested.
@@ -115,5 +117,5 @@ def random_artifact(seed, *, hidden=(5, 4), activation="silu", num_classes=None,
         }
         for i, (inputs, outputs) in enumerate(itertools.pairwise(widths))
     }
-    network = loss.NetworkConfig(hidden=hidden, activation=activation)
+    network = loss.NetworkConfig(kind="per_class", hidden=hidden, activation=activation)
     return loss.Artifact(network, params, CALIBRATION, num_classes, metadata or {})

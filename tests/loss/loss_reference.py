@@ -43,6 +43,12 @@ def focal(logits, y, gamma=2.0):
     return weighted(y, -((1 - p) ** gamma) * special.log_softmax(logits, axis=-1))
 
 
+def dual_focal(logits, y, gamma=5.0):
+    p = special.softmax(logits, axis=-1)
+    lower = np.where(p[:, None, :] < p[:, :, None], p[:, None, :], 0).max(axis=-1)
+    return weighted(y, -((1 - p + lower) ** gamma) * special.log_softmax(logits, axis=-1))
+
+
 def poly1(logits, y, epsilon=2.0):
     return cross_entropy(logits, y) + epsilon * weighted(y, 1 - special.softmax(logits, axis=-1))
 
@@ -177,20 +183,85 @@ def taylor_glo(logits, y, theta=(0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0)):
     return -np.mean(sum(terms), axis=-1)
 
 
+def logit_adjustment(logits, y, class_counts=None, tau=1.0):
+    frequencies = np.ones(logits.shape[-1]) if class_counts is None else np.asarray(class_counts) / np.sum(class_counts)
+    return cross_entropy(logits + tau * np.log(frequencies), y)
+
+
+def balanced_softmax(logits, y, class_counts=None):
+    counts = np.ones(logits.shape[-1]) if class_counts is None else np.asarray(class_counts)
+    odds = counts * np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weighted(y, -np.log(odds / odds.sum(axis=-1, keepdims=True)))
+
+
+def asymmetric(logits, y, gamma_pos=1.0, gamma_neg=4.0, clip=0.05):
+    p, not_p = (special.expit(sign * (logits[:, 1] - logits[:, 0])) for sign in (1, -1))
+    shifted = np.minimum(not_p + clip, 1)
+    absent = np.maximum(p - clip, 0) ** gamma_neg * np.log(shifted)
+    return -y[:, 1] * not_p**gamma_pos * np.log(p) - y[:, 0] * absent
+
+
+def negative(values, y, largest):
+    """Return a normalised negative loss: `values` `[N, C]` of the active loss, one for each class as the true one."""
+    flipped = largest - values
+    return 1 - weighted(y, flipped) / np.sum(flipped, axis=-1)
+
+
+def anl_ce(logits, y, alpha=5.0, beta=5.0, min_prob=1e-7):
+    values = -np.log(np.maximum(special.softmax(logits, axis=-1), min_prob))
+    return alpha * nce(logits, y) + beta * negative(values, y, -np.log(min_prob))
+
+
+def focal_of_every_class(log_p, not_p, gamma):
+    return -(not_p**gamma) * log_p
+
+
+def anl_fl(logits, y, alpha=5.0, beta=5.0, gamma=0.5, min_prob=1e-7):
+    p = np.maximum(special.softmax(logits, axis=-1), min_prob)
+    values = focal_of_every_class(np.log(p), np.minimum(np.exp(log_not_p(logits)), 1 - min_prob), gamma)
+    return alpha * nfl(logits, y, gamma) + beta * negative(values, y, -((1 - min_prob) ** gamma) * np.log(min_prob))
+
+
+def nfl(logits, y, gamma):
+    values = focal_of_every_class(special.log_softmax(logits, axis=-1), np.exp(log_not_p(logits)), gamma)
+    return weighted(y, values) / np.sum(values, axis=-1)
+
+
+def amse(logits, y, a=30.0):
+    return np.mean((special.softmax(logits, axis=-1) - a * y) ** 2, axis=-1)
+
+
+def jal_ce(logits, y, alpha=1.0, beta=1.0, a=30.0):
+    return alpha * nce(logits, y) + beta * amse(logits, y, a)
+
+
+def jal_fl(logits, y, alpha=1.0, beta=1.0, gamma=0.5, a=30.0):
+    return alpha * nfl(logits, y, gamma) + beta * amse(logits, y, a)
+
+
 CLASSIC: dict[str, Reference] = {
     function.__name__: function
     for function in (
         ace,
         additive_margin,
+        amse,
+        anl_ce,
+        anl_fl,
+        asymmetric,
         baikal,
+        balanced_softmax,
         barron,
         bi_tempered,
         brier,
         crammer_singer,
         cross_entropy,
+        dual_focal,
         focal,
         gce,
+        jal_ce,
+        jal_fl,
         label_smoothing,
+        logit_adjustment,
         logit_norm,
         mae,
         nce,

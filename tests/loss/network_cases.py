@@ -24,9 +24,11 @@ NETWORKS = {
     for kind, outputs in {
         "joint": OUTPUTS,
         "monotone": ["identity"],
+        "monotone_true_class": ["identity"],
         "pairwise": OUTPUTS,
         "per_class": OUTPUTS,
         "table": ["identity"],
+        "true_class": OUTPUTS,
     }.items()
     for output, activation in zip(outputs, itertools.cycle(ACTIVATIONS), strict=False)
 }
@@ -98,6 +100,10 @@ def curves(artifact):
 
     if network.kind == "per_class":
         return lambda x: h(x, 1.0), lambda x: np.exp(x) * h(np.maximum(x, -80), 0.0)
+    if network.kind == "true_class":
+        return lambda x: mlp(params, np.stack([np.exp(x), x / 10], axis=-1), activation, output), np.zeros_like
+    if network.kind == "monotone_true_class":
+        return lambda x: -increasing(params, np.stack([np.exp(x), x / 10], axis=-1), both_ways=True), np.zeros_like
     if network.kind == "table":
         knots = np.linspace(params["log_p_min"], 0.0, params["value"].size)
         spline = interpolate.CubicHermiteSpline(knots, params["value"], params["slope"])

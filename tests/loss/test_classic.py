@@ -47,6 +47,11 @@ def every_label(logits):
         ("ace", {"phi0": 0.5, "phi1": 0.5}),
         ("additive_margin", {"scale": 2.0, "margin": 0}),
         ("additive_margin", {"scale": 1, "margin": 4.0}),
+        ("amse", {"a": 1}),
+        ("anl_ce", {"alpha": 0.0, "beta": 2.0, "min_prob": 0.1}),
+        ("anl_fl", {"alpha": 10.0, "beta": 1.0, "gamma": 2.0}),
+        ("anl_fl", {"alpha": 0.0, "gamma": 0.3, "min_prob": 0.1}),
+        ("balanced_softmax", {"class_counts": (500, 300, 100, 30, 7)}),
         ("barron", {"alpha": 2.0, "scale": 0.3}),
         ("barron", {"alpha": 0, "scale": 0.3}),
         ("barron", {"alpha": -2.0, "scale": 0.3}),
@@ -58,15 +63,21 @@ def every_label(logits):
         ("bi_tempered", {"t1": 0.5, "t2": 1.0}),
         ("crammer_singer", {"margin": 0}),
         ("crammer_singer", {"margin": 6.0}),
+        ("dual_focal", {"gamma": 0.0}),
+        ("dual_focal", {"gamma": 0.5}),
         ("focal", {"gamma": 0.0}),
         ("focal", {"gamma": 0.5}),
         ("focal", {"gamma": 5}),
         ("gce", {"q": 0.1}),
         ("gce", {"k": 0.5}),
         ("gce", {"q": 1, "k": 0.2}),
+        ("jal_ce", {"alpha": 5.0, "beta": 0.1, "a": 5.0}),
+        ("jal_fl", {"alpha": 5.0, "beta": 0.1, "a": 5.0, "gamma": 2.0}),
         ("label_smoothing", {"alpha": 0.0}),
         ("label_smoothing", {"alpha": 0.3}),
         ("label_smoothing", {"alpha": 1}),
+        ("logit_adjustment", {"class_counts": np.array([500, 300, 100, 30, 7]), "tau": 0.5}),
+        ("logit_adjustment", {"class_counts": [0.5, 0.3, 0.1, 0.03, 0.07], "tau": 2}),
         ("logit_norm", {"tau": 1.0}),
         ("nce_rce", {"alpha": 10.0, "beta": 0.1}),
         ("nce_rce", {"clip": 1e-2}),
@@ -99,12 +110,9 @@ def test_hyper_parameters(batch, name, hyper_parameters):
 
 def test_every_hyper_parameter_is_tested_and_has_the_default_of_the_reference():
     for name, reference in loss_reference.CLASSIC.items():
-        ours = inspect.signature(loss.get(name)).parameters.values()
-        defaults = {
-            p.name: p.default
-            for p in ours
-            if p.kind is p.KEYWORD_ONLY and p.name not in ("axis", "where", "class_weights")
-        }
+        common = inspect.signature(loss.Loss.__call__).parameters
+        ours = inspect.signature(getattr(loss, name)).parameters
+        defaults = {key: p.default for key, p in ours.items() if key not in common}
         theirs = list(inspect.signature(reference).parameters.values())[2:]
         assert defaults == {p.name: p.default for p in theirs}, name
 
@@ -116,15 +124,37 @@ def test_every_hyper_parameter_is_tested_and_has_the_default_of_the_reference():
         ("ace", "phi1", [0.0, float("inf")], "a finite number greater than 0"),
         ("additive_margin", "scale", [0.0, -1.0], "a finite number greater than 0"),
         ("additive_margin", "margin", [-0.1, float("inf")], "a finite number of at least 0"),
+        ("amse", "a", [0.0, -1.0, float("inf")], "a finite number greater than 0"),
+        ("anl_ce", "alpha", [-1.0], "a finite number of at least 0"),
+        ("anl_ce", "beta", [float("nan")], "a finite number of at least 0"),
+        ("anl_ce", "min_prob", [0.0, 1.0], "0 < min_prob < 1"),
+        ("anl_fl", "alpha", [-1.0], "a finite number of at least 0"),
+        ("anl_fl", "beta", ["1"], "a finite number of at least 0"),
+        ("anl_fl", "gamma", [-0.5], "a finite number of at least 0"),
+        ("anl_fl", "min_prob", [-1e-7], "0 < min_prob < 1"),
+        ("asymmetric", "gamma_pos", [-1.0, None], "a finite number of at least 0"),
+        ("asymmetric", "gamma_neg", [float("inf")], "a finite number of at least 0"),
+        ("asymmetric", "clip", [-0.1, 1.0, None], "0 <= clip < 1"),
+        ("balanced_softmax", "class_counts", [7, (7,), "12345"], "a finite number greater than 0 for each class"),
         ("barron", "alpha", [float("inf"), float("nan"), "2"], "a finite number or -inf"),
         ("barron", "scale", [0.0, float("inf")], "a finite number greater than 0"),
         ("bi_tempered", "t1", [-0.1, 1.2, None], "0 <= t1 <= 1"),
         ("bi_tempered", "t2", [0.9, float("inf"), float("nan")], "a finite number of at least 1"),
         ("crammer_singer", "margin", [-1.0, float("nan")], "a finite number of at least 0"),
+        ("dual_focal", "gamma", [-0.1, float("inf")], "a finite number of at least 0"),
         ("focal", "gamma", [-0.1, float("inf"), float("nan"), None], "a finite number of at least 0"),
         ("gce", "q", [0.0, 1.1, -0.5, (0.1, 0.2)], "0 < q <= 1"),
         ("gce", "k", [0.0, 1.0, 7], "None or 0 < k < 1"),
+        ("jal_ce", "alpha", [-1.0], "a finite number of at least 0"),
+        ("jal_ce", "beta", [-1.0], "a finite number of at least 0"),
+        ("jal_ce", "a", [0.0], "a finite number greater than 0"),
+        ("jal_fl", "alpha", [-1.0], "a finite number of at least 0"),
+        ("jal_fl", "beta", [-1.0], "a finite number of at least 0"),
+        ("jal_fl", "gamma", [float("nan")], "a finite number of at least 0"),
+        ("jal_fl", "a", [0.0], "a finite number greater than 0"),
         ("label_smoothing", "alpha", [-0.1, 1.5, float("nan")], "0 <= alpha <= 1"),
+        ("logit_adjustment", "class_counts", [7, ((1, 2),)], "a finite number greater than 0 for each class"),
+        ("logit_adjustment", "tau", [-1.0, float("nan")], "a finite number of at least 0"),
         ("logit_norm", "tau", [0.0, -0.04, float("nan")], "a finite number greater than 0"),
         ("nce_rce", "alpha", [-1.0], "a finite number of at least 0"),
         ("nce_rce", "beta", [float("nan")], "a finite number of at least 0"),
@@ -174,12 +204,21 @@ def test_a_traced_hyper_parameter_can_be_learned(batch):
     [
         ("ace", {"phi1": 1.0}, "cross_entropy", 1.0),
         ("additive_margin", {"scale": 1.0, "margin": 0.0}, "cross_entropy", 1.0),
+        ("amse", {"a": 1.0}, "brier", 1 / 5),
+        ("anl_ce", {"alpha": 3.0, "beta": 0.0}, "nce", 3.0),
+        ("anl_fl", {"gamma": 0.0}, "anl_ce", 1.0),
         ("barron", {"alpha": 2.0}, "brier", 0.5),
         ("bi_tempered", {"t1": 1.0, "t2": 1.0}, "cross_entropy", 1.0),
+        ("dual_focal", {"gamma": 0.0}, "cross_entropy", 1.0),
         ("focal", {"gamma": 0.0}, "cross_entropy", 1.0),
         ("gce", {"q": 1.0}, "mae", 1.0),
         ("gce", {"q": 1e-6}, "cross_entropy", 1.0),
+        ("jal_ce", {"alpha": 2.0, "beta": 0.0}, "nce", 2.0),
+        ("jal_fl", {"alpha": 0.0, "beta": 2.0}, "amse", 2.0),
+        ("jal_fl", {"gamma": 0.0}, "jal_ce", 1.0),
         ("label_smoothing", {"alpha": 0.0}, "cross_entropy", 1.0),
+        ("logit_adjustment", {"class_counts": (9, 7, 5, 3, 1), "tau": 0}, "cross_entropy", 1.0),
+        ("logit_adjustment", {"class_counts": (7.0,) * 5}, "balanced_softmax", 1.0),
         ("poly1", {"epsilon": 0.0}, "cross_entropy", 1.0),
         ("reverse_cross_entropy", {}, "mae", -np.log(1e-4)),
         ("sce", {"alpha": 2.0, "beta": 0.0}, "cross_entropy", 2.0),
@@ -212,7 +251,14 @@ def test_poly1_is_that_of_optax_where_optax_has_it(batch):
 def test_symmetric_losses_sum_to_a_constant_over_the_labels(batch):
     """The condition of Ghosh et al. under which noise spread evenly over the labels moves no minimum."""
     batch = every_label(batch[0])
-    totals = {"nce": 1.0, "mae": 4.0, "reverse_cross_entropy": -4.0 * np.log(1e-4), "zero_one": 4.0}
+    totals = {
+        "anl_ce": 25.0,
+        "anl_fl": 25.0,
+        "nce": 1.0,
+        "mae": 4.0,
+        "reverse_cross_entropy": -4.0 * np.log(1e-4),
+        "zero_one": 4.0,
+    }
     for name, total in totals.items():
         close(jnp.sum(evaluate(name, batch), axis=-1), np.full(6, total))
     values = evaluate("nce", batch)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import loss_reference
 import numpy as np
 import pytest
-from loss_cases import PRIORS, all_close, integers, normal, one_hot, soft_labels
+from loss_cases import PRIORS, all_close, close, integers, normal, one_hot, soft_labels
 
 from edl_jax import loss
 
-NOT_AFFINE = {"barron", "bi_tempered", "brier", "formula", "mae"}  # in soft labels: distances between p and y
+# In soft labels: distances between p and y.
+NOT_AFFINE = {"amse", "barron", "bi_tempered", "brier", "formula", "jal_ce", "jal_fl", "mae"}
 PRESENT = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
 
 
@@ -51,12 +52,16 @@ def test_values_of_soft_labels_are_those_of_the_reference(every, references, bat
         all_close(every.values(logits, y), expected_of(references, logits, y))
 
 
-def test_double_precision_is_double_precision(every, references, batch):
+def test_double_precision_is_double_precision(every, artifacts, references, batch):
+    """But for splines in place of networks, which are not as exact."""
     with jax.enable_x64(True):
         logits, labels = np.asarray(batch[0], np.float64), np.asarray(batch[1])
         values = every.values(logits, labels)
         assert {x.dtype for x in values.values()} == {np.dtype(np.float64)}
-        all_close(values, expected_of(references, logits, one_hot(labels)), 1e-12)
+        expected = expected_of(references, logits, one_hot(labels))
+        interpolated = {name for name, artifact in artifacts.items() if artifact.network.kind != "table"}
+        for name, found in values.items():
+            close(found, expected[name], 1e-6 if name in interpolated else 1e-12, err_msg=name)
 
 
 def test_batched_is_looped(ways, batch):

@@ -8,10 +8,15 @@ from loss_cases import all_close, integers, normal, one_hot, padded, total
 
 # The others grow without bound as p_t -> 0: a confidently wrong example must keep its gradient.
 BOUNDED = {
+    "amse",
+    "anl_ce",
+    "anl_fl",
     "barron",
     "bi_tempered",
     "brier",
     "gce",
+    "jal_ce",
+    "jal_fl",
     "logit_norm",
     "mae",
     "nce",

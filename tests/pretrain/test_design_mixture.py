@@ -102,6 +102,10 @@ def test_a_learned_loss_by_its_path_is_a_target(tmp_path):
         ({"target": "label_smoothing"}, "label_smoothing turns up again at p_t = 0.91: no mixture has it as optimum"),
         ({"target": "ace"}, "ace turns up again at p_t = 0.91"),
         ({"target": "brier"}, "brier is not a function of p_t alone"),
+        (
+            {"target": "asymmetric"},
+            "--target asymmetric does not fit --num-classes 10: asymmetric is a loss of two classes",
+        ),
         ({"target": "focl"}, "unknown loss 'focl': did you mean focal"),
         ({"target": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"target": "focal", "parameters": ("gamma",)}, "hyper-parameter 'gamma' is not of the form name=number"),

@@ -11,12 +11,13 @@ from jax.flatten_util import ravel_pytree
 
 from edl_jax import loss
 from edl_jax.loss import NetworkConfig
-from edl_jax.loss.networks.kinds import EVOLVED_KINDS, init, is_separable
+from edl_jax.loss.networks.kinds import EVOLVED_KINDS, g1, init, is_separable
 from edl_jax.pretrain import PretrainConfig, objective
 from edl_jax.pretrain.generations import make_evolution
 from edl_jax.strategies import StrategyConfig
 from edl_jax.synthetic import MixtureConfig, gradients
 from edl_jax.synthetic.mixture import COMPONENTS
+from edl_jax.synthetic.slope import slope_grid, slope_residual
 
 SMALL = PretrainConfig(network=NetworkConfig(hidden=(4,)), num_classes=3, num_pairs=64)
 
@@ -133,9 +134,25 @@ def reference(values, severities, reuse, beta, margin):
 
 
 @pytest.mark.usefixtures("fast_compilation")
+def test_slope_is_charged_by_its_weight():
+    task, free = task_of("true_class", slope=0.7), task_of("true_class", slope=0.0)
+    assert task.sees_slope
+    assert not free.sees_slope
+    assert not task_of("per_class", slope=0.7).sees_slope
+    members, batch = members_of(task, 3), draw(jax.random.key(2), task, 256)
+    charged = fitness(task, members, batch)[0] - fitness(free, members, batch)[0]
+    grid = slope_grid(task.mixture, task.severity, task.num_classes)
+    for i, found in enumerate(np.asarray(charged)):
+        params = jax.tree.map(lambda x, i=i: x[i], members)
+        value, slope = jax.jvp(lambda x, p=params: g1(task.network, p, x), (grid.log_p,), (np.ones_like(grid.log_p),))
+        expected = 0.7 * np.mean(np.square(slope_residual(grid, value, slope)))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("fast_compilation")
 @pytest.mark.parametrize("kind", EVOLVED_KINDS)
 def test_fitness_is_the_definition(kind):
-    task = task_of(kind, reuse=2, beta=3.0, margin=0.5)
+    task = task_of(kind, reuse=2, beta=3.0, margin=0.5, slope=0.0)
     batch = draw(jax.random.key(2), task, 256)
     scores, values = fitness(task, members_of(task, 3), batch)
     assert values.shape == (3, *batch.severity.shape)
@@ -205,7 +222,7 @@ def order_agreement(found, expected):
 @functools.cache
 def populations(kind, mixture, num_classes):
     """Return (task, unravel, a random population, a converged one): what the first and the last generation score."""
-    es = StrategyConfig(population_size=64, std_decay=0.98)
+    es = StrategyConfig(population_size=64, std=0.2, std_limit=0.01, std_decay=0.98)
     task = PretrainConfig(
         network=NetworkConfig(kind=kind),
         mixture=MIXTURES[mixture],
@@ -216,7 +233,7 @@ def populations(kind, mixture, num_classes):
     )
     program = make_evolution(task, chunk=GENERATIONS)
     if (kind, mixture, num_classes) in FAST:  # evolved to the end once, and shipped
-        shipped = loss.load_artifact("edl")
+        shipped = loss.load_artifact("edl_per_class")
         assert shipped.network == task.network
         best, _ = ravel_pytree(shipped.params)
         noise = np.asarray(jax.random.normal(jax.random.key(5), (128, program.num_dims)))

@@ -29,7 +29,7 @@ from edl_jax.pretrain.objective import Batch
 from edl_jax.synthetic import drop_in as calibration
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
-DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig())
+DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig()).settled()
 BATCH = presets.override(DEBUG, {"runs": 2})
 FIGURES = {"convergence.png", "gradient_profile.png", "loss_shape.png", "mixture.png"}
 FILES = {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "figures", "result.json"}
@@ -38,7 +38,7 @@ METRICS = {"generation", "fitness_best", "fitness_mean", "fitness_of_mean", "fit
 METRICS |= {"ranking_accuracy", "kendall_tau", "wrong_way_share", "gradient_norm_ratio"}
 TITLES = {"held-out ranking accuracy": "ranking_accuracy", "fitness over optimum's": "fitness_ratio"}
 RESULT = {"fitness", "fitness_optimum", "fitness_ratio", "gradient_norm_ratio", "kendall_tau", "num_parameters"}
-RESULT |= {"r_squared", "ranking_accuracy", "tail_slope", "wrong_way_share"}
+RESULT |= {"pull", "r_squared", "ranking_accuracy", "tail_slope", "wrong_way_share"}
 
 
 @pytest.fixture(scope="module")
@@ -418,13 +418,13 @@ class Reference:
             self.tensors = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
             header = json.loads(file.metadata()["loss"])
         self.calibration, self.config = header["calibration"], header["metadata"]["config"]
-        assert header["network"]["activation"] == "silu"
+        assert (header["network"]["kind"], header["network"]["activation"]) == ("true_class", "tanh")
 
-    def h(self, log_p, which):
-        x = np.stack([np.exp(log_p), log_p / 10.0, np.full_like(log_p, which)], axis=-1)
+    def h(self, log_p):
+        x = np.stack([np.exp(log_p), log_p / 10.0], axis=-1)
         for layer in range(len(self.tensors) // 2):
             if layer:
-                x = x / (1.0 + np.exp(-x))
+                x = np.tanh(x)
             x = x @ self.tensors[f"params/Dense_{layer}/kernel"] + self.tensors[f"params/Dense_{layer}/bias"]
         return x[..., 0]
 
@@ -432,12 +432,9 @@ class Reference:
         c = self.calibration
         log_p = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
         at = np.arange(len(labels)), labels
-        true = self.h(np.maximum(log_p[at], c["tail_log_p"]), 1.0)
-        true += c["tail_slope"] * np.minimum(log_p[at] - c["tail_log_p"], 0.0)
-        wrong = np.exp(log_p) * self.h(np.maximum(log_p, -80.0), 0.0)
-        raw = true + wrong.sum(axis=-1) - wrong[at]
-        k = c["num_classes"].index(logits.shape[-1])
-        return c["scale"][k] * raw + c["shift"][k]
+        raw = self.h(np.maximum(log_p[at], c["tail_log_p"]))
+        raw += c["tail_slope"] * np.minimum(log_p[at] - c["tail_log_p"], 0.0)
+        return c["scale"][0] * raw + c["shift"][0]
 
 
 def draw(rng, mixture, labels, num_classes):

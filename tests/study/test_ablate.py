@@ -38,7 +38,7 @@ base:
   generations: {EVEN}
   num_pairs: 64
   held_out_pairs: 128
-  es: {{population_size: 16}}
+  es: {{population_size: 16, std: 0.2}}
   network: {{hidden: [8]}}
 """
 LEVELS = ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
@@ -99,7 +99,8 @@ def copy(study, tmp_path):
 
 
 def config_of(preset):
-    return load_preset("ablate", str(preset), AblateConfig())
+    config = load_preset("ablate", str(preset), AblateConfig())
+    return dataclasses.replace(config, base=config.base.settled())
 
 
 def numbers(directory):

@@ -18,7 +18,7 @@ from edl_jax.study.ablate.report import generations_within, measures
 from edl_jax.study.ablate.study import Result
 
 RUNS, EVEN = 10, 20
-BASE = PretrainConfig(generations=EVEN)
+BASE = PretrainConfig(generations=EVEN, es=StrategyConfig(std=0.2)).settled()
 
 
 def result(ratio, accuracy=None, spread=None, test=None, even=None, seconds=0.5):

@@ -16,7 +16,7 @@ from edl_jax.strategies import StrategyConfig
 from edl_jax.study.ablate.factors import FACTORS, cells, generations
 from edl_jax.study.ablate.study import AblateConfig
 
-DEFAULT = PretrainConfig()
+DEFAULT = PretrainConfig().settled()
 DEBUG = presets.load_preset("pretrain", "debug", PretrainConfig())
 BASES = {
     "default": DEFAULT,
@@ -78,13 +78,13 @@ def test_the_base_comes_first_and_is_shared_by_the_levels_that_equal_it():
         "noise": "logistic",
         "chaos_schedule": "constant",
         "std_rule": "exponential",
-        "network": "per_class",
+        "network": "true_class",
         "num_pairs": "1024",
         "population_size": "128",
-        "std": "0.2",
+        "std": "1",
         "r": "4",
     }
-    assert len(found) == sum(map(len, FACTORS.values())) - 8 + 1 == 39
+    assert len(found) == sum(map(len, FACTORS.values())) - 8 + 1 == 40
 
 
 def test_another_order_of_factors_has_the_same_cells():
@@ -114,7 +114,7 @@ def test_gaussian_noise_under_any_name_is_one_cell(base):
 def test_levels_of_noise_are_not_moved_by_the_schedule_of_the_base():
     base = PretrainConfig(es=StrategyConfig(alpha_rule="adaptive"))
     found = cells(base, ["noise"])
-    assert found[0].config == base
+    assert found[0].config == base.settled()
     assert all(cell.config.es.alpha_rule == "constant" for cell in found[1:])
 
 

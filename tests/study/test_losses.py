@@ -43,7 +43,7 @@ def test_a_table_is_markdown(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["focla"], "unknown loss 'focla': did you mean focal?"),
+        (["focla"], "unknown loss 'focla': did you mean focal or dual_focal?"),
         (["focal", "--parameters", "gama=1"], "unknown hyper-parameter 'gama' of loss focal: did you mean gamma?"),
         (["focal", "--parameters", "gamma=-1"], "focal: gamma is -1, expected a finite number of at least 0"),
         (["focal", "--parameters", "gamma"], "hyper-parameter 'gamma' is not of the form name=number"),

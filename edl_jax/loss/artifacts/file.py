@@ -51,7 +51,7 @@ def save(artifact: Artifact | FormulaArtifact | NamedArtifact, path: str | os.Pa
       UserError: its parameters do not fit its network, expression or name, or are not finite.
       OSError: the file cannot be written; an older file at `path` is left as it was.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if isinstance(artifact, FormulaArtifact):
         formula.check(artifact, path)
     elif isinstance(artifact, NamedArtifact):
@@ -73,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArti
       UserError: missing, truncated or damaged file, another format version, parameters that do not fit the
         network, expression or name, or are not finite.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"no loss artifact at {path}: check the path, or {_HINT}")
     try:

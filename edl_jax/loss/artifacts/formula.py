@@ -9,7 +9,7 @@ import numpy as np
 
 from edl_jax.core.errors import UserError
 from edl_jax.loss import expression
-from edl_jax.loss.contract import Loss
+from edl_jax.loss.function import LossFunction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class FormulaArtifact:
         """
         return cls(expression.Record(expression.parse(formula)), metadata or {})
 
-    def loss(self) -> Loss:
+    def loss(self) -> LossFunction:
         """Return the loss function of the artifact."""
         return self.record.loss()
 

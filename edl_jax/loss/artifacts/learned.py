@@ -8,18 +8,25 @@ example keeps its gradient at any gap between logits.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax.loss.contract import Loss, Targets
-from edl_jax.loss.jitted import jitted
+from edl_jax.loss.artifacts.facts import network_formula, origin
+from edl_jax.loss.artifacts.spline import Splines, splines
+from edl_jax.loss.contract import Targets
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.networks import kinds
 from edl_jax.loss.networks.base import LOG_P_FLOOR, NetworkConfig
-from edl_jax.loss.terms import num_classes
+from edl_jax.loss.terms import label_mean, log_p_of_labels, num_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +53,21 @@ class Calibration:
         Arrays of NumPy give arrays of NumPy, those of JAX give those of JAX.
         """
         xp = num_classes.__array_namespace__()
+        knots = [math.log(c) for c in self.num_classes]
         x = xp.log(num_classes)
-        knots = xp.log(xp.asarray(self.num_classes, dtype=x.dtype))
-        log_scale = xp.interp(x, knots, xp.log(xp.asarray(self.scale, dtype=x.dtype)))
-        return xp.exp(log_scale), xp.interp(x, knots, xp.asarray(self.shift, dtype=x.dtype))
+        # Clipped lines, summed: unlike a search for the knots they gather nothing, which sharded arrays could not.
+        steps = [xp.clip((x - low) / (high - low), 0.0, 1.0) for low, high in itertools.pairwise(knots)]
+
+        def line(values: Sequence[float]) -> Any:
+            rises = [b - a for a, b in itertools.pairwise(values)]
+            return sum((rise * step for rise, step in zip(rises, steps, strict=True)), xp.full_like(x, values[0]))
+
+        return xp.exp(line([math.log(scale) for scale in self.scale])), line(self.shift)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Artifact:
-    """A stored loss.
+    """A stored loss, equal to another one with the same content, whatever the metadata.
 
     Attributes:
       network: architecture.
@@ -70,20 +83,79 @@ class Artifact:
     num_classes: int | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    is_one_program = True
+    parameters = MappingProxyType[str, Any]({})
 
-def learned_loss(artifact: Artifact) -> Loss:
+    @property
+    def of_p_t(self) -> bool:
+        """Return whether the value for an integer label is a function of p_t and of C, through the calibration."""
+        return kinds.is_function_of_p_t(self.network)
+
+    def values(self, t: Targets) -> jax.Array:
+        """Return the values `[...]` before weights and masks.
+
+        Raises:
+          ValueError: the artifact is made for another number of classes.
+        """
+        check_num_classes(self, t.log_p.shape[-1])
+        c = self.calibration
+        if self._splines is None:
+            raw = raw_loss(self.network, self.params, t, c.tail_log_p, c.tail_slope)
+        else:
+            raw = _from_splines(self._splines, t)
+        return self._calibrated(raw, lambda: num_classes(t))
+
+    def values_at(self, log_p_t: jax.Array, num_classes: float | None = None) -> jax.Array:
+        """Return the values `[...]` at ln p_t `[...]` of a loss that is a function of p_t.
+
+        Args:
+          log_p_t: ln of the true class's probability.
+          num_classes: C; may be None where the calibration is the same for any.
+        """
+        c = self.calibration
+        if self._splines is None:
+            raw = kinds.g1(self.network, self.params, jnp.where(log_p_t < c.tail_log_p, c.tail_log_p, log_p_t))
+            raw += jnp.where(log_p_t < c.tail_log_p, c.tail_slope * (log_p_t - c.tail_log_p), 0.0)
+        else:
+            raw = self._splines.true_value(log_p_t)
+        return self._calibrated(raw, lambda: jnp.asarray(num_classes, log_p_t.dtype))
+
+    def _calibrated(self, raw: jax.Array, num_classes: Callable[[], jax.Array]) -> jax.Array:
+        c = self.calibration
+        if len(c.scale) == 1:
+            return c.scale[0] * raw + c.shift[0]
+        scale, shift = c.at(num_classes())
+        return scale * raw + shift
+
+    def __eq__(self, other: object) -> bool:
+        return self._content == other._content if isinstance(other, Artifact) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    @functools.cached_property
+    def _splines(self) -> Splines | None:
+        """What is evaluated in place of the network, made when it is first needed."""
+        c = self.calibration
+        return splines(self.network, self.params, c.tail_log_p, c.tail_slope)
+
+    @functools.cached_property
+    def _content(self) -> tuple[Any, ...]:
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree.leaves_with_path(self.params):
+            array = np.asarray(leaf, np.float32)
+            digest.update(f"{jax.tree_util.keystr(path)}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return self.network, digest.hexdigest(), self.calibration, self.num_classes
+
+
+def learned_loss(artifact: Artifact) -> LossFunction:
     """Return the loss function of an artifact."""
     # NumPy leaves become constants of whatever program calls the loss, on whatever device.
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), artifact.params)
-
-    def values(t: Targets) -> jax.Array:
-        check_num_classes(artifact, t.log_p.shape[-1])
-        c = artifact.calibration
-        raw = raw_loss(artifact.network, params, t, c.tail_log_p, c.tail_slope)
-        scale, shift = c.at(num_classes(t))
-        return scale * raw + shift
-
-    return jitted(values, "learned")
+    network, source = artifact.network, origin(artifact.network, artifact.metadata)
+    rule = dataclasses.replace(artifact, params=params)
+    return LossFunction(rule, "learned", network_formula(network), source)
 
 
 def check_num_classes(artifact: Artifact, num_classes: int) -> None:
@@ -95,10 +167,25 @@ def check_num_classes(artifact: Artifact, num_classes: int) -> None:
         )
 
 
+def _from_splines(curves: Splines, t: Targets) -> jax.Array:
+    """Return the loss `[...]` of a separable network before scale and shift."""
+    true = label_mean(t, curves.true_value(log_p_of_labels(t)))
+    if curves.wrong is None:
+        return true
+    if t.y is None:
+        return true + t.sum(jnp.where(t.is_true, 0.0, curves.wrong_value(t.log_p)))
+    wrong = curves.wrong_value(jnp.where(t.present, t.log_p, -jnp.inf))
+    return true + t.sum((1.0 - t.y) * wrong, where=t.present)
+
+
 def raw_loss(
     network: NetworkConfig, params: Any, t: Targets, tail_log_p: float | jax.Array, tail_slope: float | jax.Array
 ) -> jax.Array:
     """Return the loss `[...]` before scale and shift; parameters and tail may be traced."""
+    if t.y is None and kinds.is_function_of_p_t(network):
+        log_p_t = log_p_of_labels(t)
+        inside = kinds.g1(network, params, jnp.maximum(log_p_t, tail_log_p))
+        return inside + tail_slope * jnp.minimum(log_p_t - tail_log_p, 0.0)
     if t.y is None:
         return _one_class(network, params, t.log_p, t.is_true, tail_log_p, tail_slope)
     if network.kind == "joint":
@@ -108,7 +195,7 @@ def raw_loss(
         present_log_p = jnp.where(t.present, t.log_p, LOG_P_FLOOR)
 
         def as_true(is_true: jax.Array) -> jax.Array:
-            is_true = jnp.broadcast_to(is_true, t.log_p.shape)
+            is_true = jnp.broadcast_to(is_true, t.log_p.shape) & jnp.full_like(t.present, True)  # sharded as these
             return _one_class(
                 network, params, jnp.where(is_true, present_log_p, t.log_p), is_true, tail_log_p, tail_slope
             )
@@ -119,7 +206,7 @@ def raw_loss(
     true_value = kinds.g1(network, params, jnp.maximum(log_p, tail_log_p))
     true_value += tail_slope * jnp.minimum(log_p - tail_log_p, 0.0)
     wrong_value = kinds.g0(network, params, log_p)
-    return jnp.sum(t.y * true_value + (1.0 - t.y) * wrong_value, axis=-1, where=t.present)
+    return t.sum(t.y * true_value + (1.0 - t.y) * wrong_value, where=t.present)
 
 
 def _joint_soft(

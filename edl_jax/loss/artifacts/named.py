@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edl_jax.core.errors import UserError, require, unknown
-from edl_jax.loss.contract import Loss
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
 
@@ -28,7 +28,7 @@ class NamedArtifact:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def loss(self) -> Loss:
+    def loss(self) -> LossFunction:
         """Return the loss function of the artifact."""
         return bound(self.name, **self.parameters)
 

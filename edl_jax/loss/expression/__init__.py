@@ -8,11 +8,11 @@ One engine for formulas that people write, EvoMAL's trees (`evomal`) and NLFS's 
 
 from edl_jax.loss.expression import evomal, nlfs
 from edl_jax.loss.expression.evaluate import Inputs, compile_function, evaluate, operators_of
-from edl_jax.loss.expression.loss import expression_loss, expression_values, inputs_of
+from edl_jax.loss.expression.loss import expression_values, inputs_of
 from edl_jax.loss.expression.operators import OPERATORS, TERMINALS, Operator
 from edl_jax.loss.expression.parse import FormulaError, parse
 from edl_jax.loss.expression.program import Program, compile_program, decompile
-from edl_jax.loss.expression.record import Record
+from edl_jax.loss.expression.record import Record, expression_loss
 from edl_jax.loss.expression.symbolic import simplify, to_sympy
 from edl_jax.loss.expression.tree import (
     LOG_NOT_P,

@@ -1,60 +1,16 @@
-"""Losses from expressions."""
+"""Values of expressions for logits and labels, as a loss sums them over the classes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from edl_jax.loss.contract import Loss, Targets
-from edl_jax.loss.expression.evaluate import Inputs, compile_function
+from edl_jax.loss.contract import Targets
+from edl_jax.loss.expression.evaluate import Inputs
 from edl_jax.loss.expression.operators import CONSTANT
-from edl_jax.loss.expression.parse import parse
-from edl_jax.loss.expression.tree import Expression, Node, check_weights
-from edl_jax.loss.jitted import jitted
+from edl_jax.loss.expression.tree import Expression, Node
 from edl_jax.loss.terms import log_not_p_of_labels
-
-
-def expression_loss(expression: str | Expression, weights: Sequence[float] | None = None, flip: bool = False) -> Loss:
-    """Return the loss `sum_c expression(y_c, p_c)`, over the classes that exist, as EvoMAL and NLFS define it.
-
-        ce = expression_loss("-y * ln(p)")
-
-    The expression is evaluated class by class: y is 1 for the true class and 0 for the others, or the label
-    probability. Soft labels enter as they are, so that the loss is the label-weighted mean only where the expression
-    is affine in y. A class or example that does not exist contributes nothing, whatever the expression is at p = 0.
-    `ln(p)`, `ln(1 - p)` and `ln(c p)`, `ln(p / c)` for a number c > 0 are exact and keep their slope at any gap
-    between logits.
-
-    Args:
-      expression: a formula, or an expression.
-      weights: `[size]`, one for each edge, as in `Program`; None for none.
-      flip: whether to change the sign of the loss, as NLFS does for expressions that are to be maximised.
-
-    Returns:
-      A loss: see `Loss` for arguments, shapes, dtypes and errors.
-
-    Raises:
-      FormulaError: the formula does not parse.
-      UserError: the weights are not one finite number a node.
-
-    References:
-      Raymond et al., Learning Symbolic Model-Agnostic Loss Functions via Meta-Learning, 2023, arXiv 2209.08907.
-      Morgan and Hougen, Neural Loss Function Evolution for Large-Scale Image Classifier Convolutional Neural
-      Networks, 2024, arXiv 2403.08793.
-    """
-    tree = parse(expression) if isinstance(expression, str) else expression
-    if weights is None:
-        function = compile_function(split_logarithms(tree))
-    else:
-        function = compile_function(tree, np.asarray(check_weights(tree, weights)))
-
-    def values(t: Targets) -> jax.Array:
-        raw = expression_values(t, function)
-        return -raw if flip else raw
-
-    return jitted(values, "formula")
 
 
 def expression_values(t: Targets, function: Callable[[Inputs], jax.Array]) -> jax.Array:

@@ -24,8 +24,11 @@ OUTPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "square": jnp.square,
 }
 # `table` is not evolved: it holds a known function, such as the optimum of the ranking objective.
-EVOLVED_KINDS = ("joint", "monotone", "pairwise", "per_class")
+EVOLVED_KINDS = ("joint", "monotone", "monotone_true_class", "pairwise", "per_class", "true_class")
 KINDS = (*EVOLVED_KINDS, "table")
+# To be settled by what the network is evolved for: no artifact has it.
+AUTO = "auto"
+MONOTONE_KINDS = ("monotone", "monotone_true_class")
 
 # ln p enters divided by this, which keeps the inputs of the MLP near [-1, 1] over the mixtures in use.
 LOG_P_UNIT = 10.0
@@ -38,17 +41,18 @@ class NetworkConfig:
     """Architecture of a loss network."""
 
     kind: str = "per_class"
-    """How the network sees a prediction: per_class, monotone, pairwise or joint."""
+    """How the network sees a prediction: true_class, monotone_true_class, per_class, monotone, pairwise, joint, or
+    auto: true_class for a severity that is a function of p_t (error, nll), else per_class."""
     hidden: tuple[int, ...] = (16, 16)
     """Widths of the hidden layers."""
     activation: str = "silu"
-    """Activation of the hidden layers (monotone always uses softplus)."""
+    """Activation of the hidden layers (monotone ones always use softplus)."""
     output: str = "identity"
-    """Transform of the network's output: identity, abs, softplus or square (not monotone)."""
+    """Transform of the network's output: identity, abs, softplus or square (monotone ones: identity)."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise unknown("network kind", self.kind, EVOLVED_KINDS)
+        if self.kind not in (*KINDS, AUTO):
+            raise unknown("network kind", self.kind, (*EVOLVED_KINDS, AUTO))
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
         if self.output not in OUTPUTS:
@@ -62,7 +66,7 @@ class NetworkConfig:
             f"a table has hidden widths {self.hidden}, expected one number from 2, its knots",
         )
         require(
-            self.kind != "monotone" or self.output == "identity",
+            self.kind not in MONOTONE_KINDS or self.output == "identity",
             f"network output is {self.output}, expected identity: another one would undo the monotone network",
         )
 

@@ -1,7 +1,8 @@
-"""Loss networks by kind: one entry point for per_class, monotone, pairwise, joint and table.
+"""Loss networks by kind: one entry point for all of them.
 
-`per_class`, `monotone` and `table` are *separable*: for fixed parameters they are two functions of one variable,
-l(p, y) = sum_c y_c g1(p_c) + (1 - y_c) g0(p_c). Their population can therefore be evaluated on a grid.
+All but `pairwise` and `joint` are *separable*: for fixed parameters they are two functions of one variable,
+l(p, y) = sum_c y_c g1(p_c) + (1 - y_c) g0(p_c). Their population can therefore be evaluated on a grid. Of these,
+`true_class`, `monotone_true_class` and `table` are *functions of p_t*: g0 is 0.
 """
 
 from types import ModuleType
@@ -17,10 +18,12 @@ from edl_jax.loss.networks import (
     pairwise as pairwise,
     per_class as per_class,
     table as table,
+    true_class as true_class,
 )
-from edl_jax.loss.networks.base import EVOLVED_KINDS, KINDS, LOG_P_FLOOR, NetworkConfig
+from edl_jax.loss.networks.base import AUTO, EVOLVED_KINDS, KINDS, LOG_P_FLOOR, NetworkConfig
 
 __all__ = [
+    "AUTO",
     "EVOLVED_KINDS",
     "KINDS",
     "LOG_P_FLOOR",
@@ -30,17 +33,30 @@ __all__ = [
     "hard",
     "hard_label_loss",
     "init",
+    "is_function_of_p_t",
     "is_label_free",
     "is_separable",
     "soft",
 ]
 
-_SEPARABLE: dict[str, ModuleType] = {"monotone": monotone, "per_class": per_class, "table": table}
+_SEPARABLE: dict[str, ModuleType] = {
+    "monotone": monotone,
+    "monotone_true_class": true_class,
+    "per_class": per_class,
+    "table": table,
+    "true_class": true_class,
+}
+_OF_P_T = ("monotone_true_class", "table", "true_class")
 
 
 def is_separable(config: NetworkConfig) -> bool:
     """Say whether the loss is two functions of one variable, `g1` and `g0`."""
     return config.kind in _SEPARABLE
+
+
+def is_function_of_p_t(config: NetworkConfig) -> bool:
+    """Say whether the loss is a function of the true class's probability alone, `g1`."""
+    return config.kind in _OF_P_T
 
 
 def is_label_free(config: NetworkConfig) -> bool:
@@ -94,6 +110,8 @@ def hard(config: NetworkConfig, params: Any, log_p: jax.Array, is_true: jax.Arra
     if config.kind == "joint":
         return joint.hard(config, params, log_p, is_true)
     true = jnp.sum(jnp.where(is_true, log_p, 0.0), axis=-1)
+    if is_function_of_p_t(config):
+        return g1(config, params, true)
     wrong = g0(config, params, jnp.where(is_true, -jnp.inf, log_p))
     return g1(config, params, true) + jnp.sum(wrong, axis=-1)
 

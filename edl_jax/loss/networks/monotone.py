@@ -27,16 +27,16 @@ def init(key: jax.Array, config: NetworkConfig) -> Any:
 def g1(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
     """Return the value of a true class, `[...]`, at ln p `[...]` (finite); falls with p."""
     features = jnp.stack([jnp.exp(log_p), log_p / LOG_P_UNIT], axis=-1)
-    return -_increasing(params["true"], features, both_ways=True)
+    return -increasing(params["true"], features, both_ways=True)
 
 
 def g0(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
     """Return the value of a wrong class, `[...]`, at ln p `[...]` (may be -inf, where it is 0); rises with p."""
     p = jnp.exp(log_p)[..., None]
-    return _increasing(params["wrong"], p) - _increasing(params["wrong"], jnp.zeros((1,), p.dtype))
+    return increasing(params["wrong"], p) - increasing(params["wrong"], jnp.zeros((1,), p.dtype))
 
 
-def _increasing(params: Any, x: jax.Array, *, both_ways: bool = False) -> jax.Array:
+def increasing(params: Any, x: jax.Array, *, both_ways: bool = False) -> jax.Array:
     """Return `[...]`, non-decreasing in every feature of `[..., F]`, and convex unless `both_ways`."""
     layers = [params[f"Dense_{i}"] for i in range(len(params))]
     for layer in layers[:-1]:

@@ -27,4 +27,5 @@ def hard(config: NetworkConfig, params: Any, log_p: jax.Array, is_true: jax.Arra
     wrong = jnp.maximum(log_p, LOG_P_FLOOR)
     values = apply_mlp(config, params, jnp.exp(true), true / LOG_P_UNIT, jnp.exp(wrong), wrong / LOG_P_UNIT)
     counts = ~is_true & (log_p > -jnp.inf)
-    return jnp.sum(jnp.where(counts, values, 0.0), axis=-1) / jnp.maximum(jnp.sum(counts, axis=-1), 1)
+    wrong_classes = jnp.maximum(jnp.sum(counts, axis=-1), 1).astype(values.dtype)
+    return jnp.sum(jnp.where(counts, values, 0.0), axis=-1) / wrong_classes

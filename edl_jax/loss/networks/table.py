@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.loss.networks.base import NetworkConfig
+from edl_jax.loss.terms import look_up
 
 
 def init(key: jax.Array, config: NetworkConfig) -> Any:
@@ -43,10 +44,13 @@ def g1(config: NetworkConfig, params: Any, log_p: jax.Array) -> jax.Array:
     low, value, slope = (jnp.asarray(params[name], log_p.dtype) for name in ("log_p_min", "value", "slope"))
     last = value.shape[0] - 1
     step = -low / last
-    position = jnp.clip((log_p - low) / step, 0.0, float(last))
+    # The ends themselves are inside: `clip` alone would halve the slope there.
+    position = jnp.where(log_p >= low, (log_p - low) / step, 0.0)
+    position = jnp.where(position <= last, position, float(last))
     index = jnp.minimum(position.astype(jnp.int32), last - 1)
     s = position - index.astype(position.dtype)
-    v0, v1, d0, d1 = value[index], value[index + 1], slope[index] * step, slope[index + 1] * step
+    v0, v1 = look_up(value, index), look_up(value, index + 1)
+    d0, d1 = look_up(slope, index) * step, look_up(slope, index + 1) * step
     # Horner's form of the cubic with these values and slopes at s = 0 and 1.
     return v0 + s * (d0 + s * (3.0 * (v1 - v0) - 2.0 * d0 - d1 + s * (2.0 * (v0 - v1) + d0 + d1)))
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from edl_jax.core.errors import UserError
-from edl_jax.loss import expression, registry
+from edl_jax.loss import registry
+from edl_jax.loss.artifacts.facts import network_formula, origin
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.function import LossFunction
 from edl_jax.loss.properties.compute import GAPS, Properties, properties
-from edl_jax.loss.zoo.bind import hyper_parameters_of
+from edl_jax.loss.zoo.bind import hyper_parameters_of, num_classes_of
 from edl_jax.loss.zoo.catalogue import ZOO
 
 
@@ -101,7 +103,8 @@ def describe(
             return _of_artifact(name, registry.load_artifact(name), function)
         formula, source = summary(name)
         parameters = hyper_parameters_of(name) | hyper_parameters
-        return Description(name, formula, parameters, source, properties(function))
+        sizes = _sizes(num_classes_of(name, parameters))
+        return Description(name, formula, parameters, source, properties(function, sizes))
     if hyper_parameters:
         raise UserError(f"a function or artifact cannot be given {', '.join(hyper_parameters)} here: bind it first")
     if isinstance(loss, FormulaArtifact):
@@ -110,6 +113,10 @@ def describe(
         return _of_artifact("artifact", loss, loss.loss())
     if isinstance(loss, Artifact):
         return _of_artifact("artifact", loss, learned_loss(loss))
+    if isinstance(loss, LossFunction):
+        only = getattr(loss.rule, "num_classes", None)
+        found = properties(loss, (2, 3, 10) if only is None else (only,))
+        return Description(loss.name, loss.formula, loss.parameters, loss.source, found)
     line = (inspect.getdoc(loss) or "no docstring").splitlines()[0]
     return Description(getattr(loss, "__name__", "loss"), line, {}, "a function", properties(loss))
 
@@ -126,51 +133,26 @@ def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
 
 def _of_artifact(name: str, artifact: Artifact | FormulaArtifact | NamedArtifact, function: Loss) -> Description:
     only = artifact.num_classes if isinstance(artifact, Artifact) else None
-    sizes = (2, 3, 10) if only is None else (only,)
     formula, source = _facts(artifact)
     parameters: dict[str, Any] = {}
     if isinstance(artifact, NamedArtifact):
         parameters = hyper_parameters_of(artifact.name) | dict(artifact.parameters)
-    return Description(name, formula, parameters, source, properties(function, sizes))
+        only = num_classes_of(artifact.name, parameters)
+    return Description(name, formula, parameters, source, properties(function, _sizes(only)))
+
+
+def _sizes(only: int | None) -> tuple[int, ...]:
+    """Return the numbers of classes to compute properties for, of a loss for one number alone or for any."""
+    return (2, 3, 10) if only is None else (only,)
 
 
 def _facts(artifact: Artifact | FormulaArtifact | NamedArtifact) -> tuple[str, str]:
     """Return (formula, source)."""
     if isinstance(artifact, FormulaArtifact):
-        return _expression_formula(artifact), "a formula"
+        return artifact.record.formula, "a formula"
     if isinstance(artifact, NamedArtifact):
         return f"{ZOO[artifact.name].formula} ({artifact.name})", ZOO[artifact.name].source
-    return _network_formula(artifact), _origin(artifact)
-
-
-def _expression_formula(artifact: FormulaArtifact) -> str:
-    record = artifact.record
-    weighted = "" if record.weights is None else " with weighted edges"
-    return f"{'-' if record.flip else ''}sum_c [{expression.to_text(record.expression)}]{weighted}"
-
-
-_FORMULAS = {
-    "per_class": "g1(p_t) + sum_{j != t} g0(p_j), one MLP",
-    "monotone": "g1(p_t) + sum_{j != t} g0(p_j), both monotone",
-    "pairwise": "mean over j != t of g(p_t, p_j)",
-    "joint": "an MLP of (p, y)",
-    "table": "a function of p_t by its values at knots",
-}
-
-
-def _network_formula(artifact: Artifact) -> str:
-    network = artifact.network
-    widths = "x".join(str(width) for width in network.hidden)
-    return f"{_FORMULAS[network.kind]} ({network.kind}, {widths}, {network.activation})"
-
-
-def _origin(artifact: Artifact) -> str:
-    config = artifact.metadata.get("config")
-    if artifact.network.kind == "table":
-        return "the optimum of a ranking objective, see docs/theory.md"
-    if not isinstance(config, Mapping) or not {"strategy", "generations"} <= config.keys():
-        return "learned"
-    return f"evolved by {config['strategy']} in {config['generations']} generations (EDL, arXiv 2605.03722)"
+    return network_formula(artifact.network), origin(artifact.network, artifact.metadata)
 
 
 def _place(minimum: tuple[float, float], short: bool = False) -> str:

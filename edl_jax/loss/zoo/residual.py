@@ -10,29 +10,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from edl_jax.core.errors import require
-from edl_jax.loss.contract import targets
+from edl_jax.loss.contract import Targets, from_targets
 from edl_jax.loss.terms import check, expm1_over, num_classes
 
 
-def barron(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    alpha: float = 1.0,
-    scale: float = 1.0,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=False)
+def barron(t: Targets, *, alpha: float = 1.0, scale: float = 1.0) -> jax.Array:
     """Barron's general robust loss of the residual, `sum_c rho(p_c - y_c)`.
 
     `rho(x) = b / alpha ((u / b + 1)^(alpha / 2) - 1)` with `b = |alpha - 2|` and `u = (x / scale)^2`, and its limits
     `u / 2` at alpha = 2 (half the Brier score), `ln(1 + u / 2)` at 0 and `1 - exp(-u / 2)` at -inf. The paper is on
     regression; the sum over p - y is one of the forms it can take here. Soft labels: the same distance, 0 at p = y
-    and not affine in y. Bounded, as |p - y| is. See `Loss` for the other arguments, shapes, dtypes and errors.
+    and not affine in y. Bounded, as |p - y| is.
 
     Args:
       alpha: a finite number or -inf: 1 is Charbonnier, 0 Cauchy, -2 Geman-McClure, -inf Welsch. May be traced, as
@@ -44,7 +35,6 @@ def barron(
     """
     check("barron: alpha", alpha, "a finite number or -inf", lambda x: x < math.inf)
     check("barron: scale", scale, "a finite number greater than 0", lambda x: 0.0 < x < math.inf)
-    t = targets(logits, labels, axis, where, class_weights)
     square = jnp.square((jnp.exp(t.log_p) - t.one_hot) / scale)
     shape = jnp.asarray(alpha, t.log_p.dtype)
     quadratic, welsch = shape == 2.0, shape == -jnp.inf
@@ -52,17 +42,12 @@ def barron(
     width = jnp.abs(a - 2.0)
     rho = width * expm1_over(a, 0.5 * jnp.log1p(square / width))
     rho = jnp.where(quadratic, 0.5 * square, jnp.where(welsch, -jnp.expm1(-0.5 * square), rho))
-    return t.finish(jnp.sum(rho, axis=-1, where=t.present))
+    return jnp.sum(rho, axis=-1, where=t.present)
 
 
+@from_targets(of_p_t=False)
 def taylor_glo(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    theta: Sequence[float] | jax.Array = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0),
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
+    t: Targets, *, theta: Sequence[float] | jax.Array = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0)
 ) -> jax.Array:
     """TaylorGLO, `-(1 / C) sum_c sum_{i, j} theta_ij s_c^i d_c^j / (i! j!)`, s = y - theta_0 and d = p - theta_1.
 
@@ -73,8 +58,7 @@ def taylor_glo(
     prediction need other coefficients. No published vector could be verified, so none ships: the default is
     `taylor_cross_entropy` of order 2, divided by C.
 
-    Soft labels: this polynomial of y; affine in y when the coefficients with i >= 2 are 0. See `Loss` for the other
-    arguments, shapes, dtypes and errors.
+    Soft labels: this polynomial of y; affine in y when the coefficients with i >= 2 are 0.
 
     Args:
       theta: `[2 + k (k + 1) / 2]` finite numbers, which may be traced: theta_0, theta_1, then theta_ij by i and within
@@ -88,7 +72,6 @@ def taylor_glo(
       2021, arXiv 2002.00059.
     """
     coefficients, order = _coefficients(theta)
-    t = targets(logits, labels, axis, where, class_weights)
     p, y = jnp.exp(t.log_p), t.one_hot
     of_label, of_prediction = y - coefficients[0], p - coefficients[1]
     remaining = iter(coefficients[2:])
@@ -100,7 +83,7 @@ def taylor_glo(
             inner = of_prediction * (term + inner)
         total = total + power * inner
         power = power * of_label / (i + 1)
-    return t.finish(-jnp.sum(total, axis=-1, where=t.present) / num_classes(t))
+    return -jnp.sum(total, axis=-1, where=t.present) / num_classes(t)
 
 
 def _coefficients(theta: Any) -> tuple[list[Any], int]:

@@ -12,47 +12,32 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from edl_jax.core.errors import require
-from edl_jax.loss.contract import Targets, targets
+from edl_jax.loss.contract import Targets, from_targets
 from edl_jax.loss.terms import check, label_mean, log_p_of_labels, num_classes, one_minus_exp, uniform_cross_entropy
 
 
-def mae(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=True)
+def mae(t: Targets) -> jax.Array:
     """Mean absolute error as half the L1 distance, `1/2 sum_c |p_c - y_c|`; for integer labels `1 - p_t`.
 
     Bounded by 1 and symmetric: the C labels of a prediction sum to C - 1. Soft labels: the same distance (total
-    variation), with a kink wherever p_c = y_c. See `Loss` for arguments, shapes, dtypes and errors.
+    variation), with a kink wherever p_c = y_c.
 
     References:
       Ghosh et al., Robust Loss Functions under Label Noise for Deep Neural Networks, 2017, arXiv 1712.09482 (twice
       this value); Ma et al., 2020, arXiv 2006.13554 (this value).
     """
-    t = targets(logits, labels, axis, where, class_weights)
     if t.y is None:
-        return t.finish(one_minus_exp(log_p_of_labels(t)))
-    return t.finish(0.5 * jnp.sum(jnp.abs(jnp.exp(t.log_p) - t.y), axis=-1, where=t.present))
+        return one_minus_exp(log_p_of_labels(t))
+    return 0.5 * t.sum(jnp.abs(jnp.exp(t.log_p) - t.y), where=t.present)
 
 
-def gce(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    q: float = 0.7,
-    k: float | None = None,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=True)
+def gce(t: Targets, *, q: float = 0.7, k: float | None = None) -> jax.Array:
     """Generalised cross-entropy, `(1 - p_t^q) / q`: cross-entropy as q -> 0, `1 - p_t` at q = 1; at most 1 / q.
 
     Truncated when `k` is given: constant, and without gradient, for `p_t <= k`. Soft labels: the label-weighted
-    mean, `sum_c y_c (1 - p_c^q) / q`. See `Loss` for the other arguments, shapes, dtypes and errors.
+    mean, `sum_c y_c (1 - p_c^q) / q`.
 
     Args:
       q: in `(0, 1]`.
@@ -65,26 +50,17 @@ def gce(
     check("gce: q", q, "0 < q <= 1", lambda x: 0.0 < x <= 1.0)
     if k is not None:
         check("gce: k", k, "None or 0 < k < 1", lambda x: 0.0 < x < 1.0)
-    t = targets(logits, labels, axis, where, class_weights)
     log_p = log_p_of_labels(t)
     if k is not None:
         log_p = jnp.maximum(log_p, jnp.log(k))
-    return t.finish(label_mean(t, one_minus_exp(q * log_p) / q))
+    return label_mean(t, one_minus_exp(q * log_p) / q)
 
 
-def reverse_cross_entropy(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    clip: float = 1e-4,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=True)
+def reverse_cross_entropy(t: Targets, *, clip: float = 1e-4) -> jax.Array:
     """Reverse cross-entropy, `-sum_c p_c ln y_c` with ln 0 read as `A = ln clip`: `-A (1 - p_t)`.
 
     MAE times `-A` (9.21 by default). Soft labels: the label-weighted mean, `-A (1 - sum_c y_c p_c)`.
-    See `Loss` for the other arguments, shapes, dtypes and errors.
 
     Args:
       clip: what stands for a label probability of 0, in `(0, 1)`; 1e-4 in the authors' code.
@@ -93,24 +69,14 @@ def reverse_cross_entropy(
       Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, 2019, arXiv 1908.06112.
     """
     _check_clip("reverse_cross_entropy", clip)
-    t = targets(logits, labels, axis, where, class_weights)
-    return t.finish(_reverse(t, clip))
+    return _reverse(t, clip)
 
 
-def sce(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    alpha: float = 0.1,
-    beta: float = 1.0,
-    clip: float = 1e-4,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=True)
+def sce(t: Targets, *, alpha: float = 0.1, beta: float = 1.0, clip: float = 1e-4) -> jax.Array:
     """Symmetric cross-entropy, `alpha` cross-entropy + `beta` reverse cross-entropy.
 
-    Soft labels: the label-weighted mean. See `Loss` for the other arguments, shapes, dtypes and errors.
+    Soft labels: the label-weighted mean.
 
     Args:
       alpha: weight of cross-entropy, at least 0. The authors' code has (alpha, beta) = (0.1, 1) for CIFAR-10,
@@ -123,44 +89,26 @@ def sce(
     """
     _check_weights("sce", alpha, beta)
     _check_clip("sce", clip)
-    t = targets(logits, labels, axis, where, class_weights)
-    return t.finish(alpha * label_mean(t, -log_p_of_labels(t)) + beta * _reverse(t, clip))
+    return alpha * label_mean(t, -log_p_of_labels(t)) + beta * _reverse(t, clip)
 
 
-def nce(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=False)
+def nce(t: Targets) -> jax.Array:
     """Normalised cross-entropy, `ln p_t / sum_c ln p_c`, in `[0, 1]` and symmetric: the C labels sum to 1.
 
-    Soft labels: the label-weighted mean. 0 where a single class exists. See `Loss` for arguments, shapes, dtypes
-    and errors.
+    Soft labels: the label-weighted mean. 0 where a single class exists.
 
     References:
       Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, 2020, arXiv 2006.13554.
     """
-    t = targets(logits, labels, axis, where, class_weights)
-    return t.finish(_normalised(t))
+    return _normalised(t)
 
 
-def nce_rce(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    clip: float = 1e-4,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=False)
+def nce_rce(t: Targets, *, alpha: float = 1.0, beta: float = 1.0, clip: float = 1e-4) -> jax.Array:
     """Active-passive loss, `alpha` normalised cross-entropy + `beta` reverse cross-entropy.
 
-    Soft labels: the label-weighted mean. See `Loss` for the other arguments, shapes, dtypes and errors.
+    Soft labels: the label-weighted mean.
 
     Args:
       alpha: weight of `nce`, at least 0. The authors' code has (alpha, beta) = (1, 1) for CIFAR-10, (10, 0.1) for
@@ -173,23 +121,15 @@ def nce_rce(
     """
     _check_weights("nce_rce", alpha, beta)
     _check_clip("nce_rce", clip)
-    t = targets(logits, labels, axis, where, class_weights)
-    return t.finish(alpha * _normalised(t) + beta * _reverse(t, clip))
+    return alpha * _normalised(t) + beta * _reverse(t, clip)
 
 
-def taylor_cross_entropy(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    order: int = 2,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=True)
+def taylor_cross_entropy(t: Targets, *, order: int = 2) -> jax.Array:
     """Taylor series of cross-entropy at p_t = 1, cut off: `sum_{j = 1 ... order} (1 - p_t)^j / j`.
 
     `1 - p_t` at order 1, cross-entropy as the order grows; bounded by `1 + 1/2 + ... + 1/order`. Soft labels: the
-    label-weighted mean. See `Loss` for the other arguments, shapes, dtypes and errors.
+    label-weighted mean.
 
     Args:
       order: terms kept, a Python integer of at least 1.
@@ -199,12 +139,11 @@ def taylor_cross_entropy(
     """
     valid = isinstance(order, int) and not isinstance(order, bool) and order >= 1
     require(valid, f"taylor_cross_entropy: order is {order}, expected an integer of at least 1")
-    t = targets(logits, labels, axis, where, class_weights)
     not_p = one_minus_exp(log_p_of_labels(t))
     values = jnp.zeros_like(not_p)
     for j in range(order, 0, -1):  # Horner
         values = not_p * (1.0 / j + values)
-    return t.finish(label_mean(t, values))
+    return label_mean(t, values)
 
 
 def _reverse(t: Targets, clip: ArrayLike) -> jax.Array:

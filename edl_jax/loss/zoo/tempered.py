@@ -8,9 +8,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from edl_jax.loss.contract import Targets, targets
+from edl_jax.loss.contract import Targets, from_targets
 from edl_jax.loss.terms import check, expm1_over, label_mean, log1p_over, log_p_of_labels
 
 # Exact to rounding in float64 after 9 steps for t2 in [1, 50], 2 to 30,000 classes and gaps up to 1e4 (normal logits of
@@ -18,16 +17,8 @@ from edl_jax.loss.terms import check, expm1_over, label_mean, log1p_over, log_p_
 _NEWTON_STEPS = 10
 
 
-def bi_tempered(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    t1: float = 0.8,
-    t2: float = 1.2,
-    axis: int = -1,
-    where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-) -> jax.Array:
+@from_targets(of_p_t=False)
+def bi_tempered(t: Targets, *, t1: float = 0.8, t2: float = 1.2) -> jax.Array:
     """Bi-tempered logistic loss, `sum_c y_c (log_t1 y_c - log_t1 q_c) - (y_c^(2 - t1) - q_c^(2 - t1)) / (2 - t1)`.
 
     `q_c = exp_t2(z_c - lambda(z))`, the tempered softmax, with lambda such that q sums to 1. Bounded by `1 / (1 - t1)`
@@ -37,7 +28,7 @@ def bi_tempered(
 
     Soft labels: this formula, a Bregman divergence between y and q: 0 at q = y, and not affine in y. lambda is found
     to full precision (not by the five fixed-point steps of the paper) and differentiated implicitly, so forward
-    and reverse mode of any order work. See `Loss` for the other arguments, shapes, dtypes and errors.
+    and reverse mode of any order work.
 
     Args:
       t1: in `[0, 1]`; may be traced, as t2.
@@ -49,13 +40,12 @@ def bi_tempered(
     """
     check("bi_tempered: t1", t1, "0 <= t1 <= 1", lambda x: 0.0 <= x <= 1.0)
     check("bi_tempered: t2", t2, "a finite number of at least 1", lambda x: 1.0 <= x < math.inf)
-    t = targets(logits, labels, axis, where, class_weights)
     dtype = t.log_p.dtype
     power = 1.0 - jnp.asarray(t1, dtype)
     t = t.with_log_p(_log_tempered_softmax(t, jnp.asarray(t2, dtype)))
     cross = label_mean(t, -expm1_over(power, log_p_of_labels(t)))
     mass = jnp.sum(jnp.exp((1.0 + power) * t.log_p), axis=-1, where=t.present) / (1.0 + power)
-    return t.finish(cross + mass + _of_labels(t, power))
+    return cross + mass + _of_labels(t, power)
 
 
 def _of_labels(t: Targets, power: jax.Array) -> jax.Array:

@@ -62,12 +62,13 @@ FACTORS: dict[str, tuple[Level, ...]] = {
     ),
     "std_rule": tuple(_es(name, std_rule=name) for name in ("constant", "exponential", "one_fifth", "csa")),
     "network": (
-        *(Level(kind, {"network": {"kind": kind}}) for kind in ("per_class", "monotone", "pairwise")),
+        *(Level(kind, {"network": {"kind": kind}}) for kind in ("true_class", "per_class", "monotone", "pairwise")),
         Level("joint", {"network": {"kind": "joint", "hidden": [32, 32]}}),
     ),
     # Another severity at m = 1 is another problem: these compare their distance from their own optimum.
     "severity_m1": tuple(
-        Level(name, {"severity": name, "margin": 1.0}) for name in ("error", "nll", "brier", "margin")
+        Level(name, {"severity": name, "margin": 1.0, "network": {"kind": "per_class"}})
+        for name in ("error", "nll", "brier", "margin")
     ),
     "num_pairs": _values("num_pairs", (64, 256, 1024, 4096)),
     "population_size": _es_values("population_size", (16, 32, 64, 128, 256)),
@@ -119,7 +120,8 @@ def _level(base: PretrainConfig, factor: str, level: Level) -> PretrainConfig:
 
 
 def _plain(config: PretrainConfig) -> PretrainConfig:
-    """Return `config` with synonyms made equal, so that cells can be shared."""
+    """Return `config` settled and with synonyms made equal, so that cells can be shared."""
+    config = config.settled()
     es = config.es
     if config.strategy == "gaussian_es":
         es = dataclasses.replace(es, alpha=0.0, alpha_rule="constant")

@@ -1,0 +1,64 @@
+"""Every loss where a user's JAX differs: two devices, strict promotion of dtypes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from loss_cases import TWO_CLASSES, normal, soft_labels
+from network_cases import random_network
+
+from edl_jax import loss
+
+TESTS = Path(__file__).parent
+BATCH = np.asarray(normal(3, (6, 5), 3.0)), np.arange(6) % 5
+NETWORKS = ("joint identity", "monotone identity", "pairwise identity")  # the kinds that no shipped prior has
+WEIGHTS = np.array([1.0, 0.5, 2.0, 1.0, 0.0], np.float32)
+
+
+def test_two_devices():
+    """One process for all: sharded batches on a mesh with Explicit axis types, and class-parallel logits."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, str(TESTS / "two_devices.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.splitlines() == ["done"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+def test_strict_promotion(every, dtype):
+    """What it refuses is refused while tracing: nothing is compiled."""
+    logits, labels = jnp.asarray(BATCH[0], dtype), BATCH[1]
+    where = np.ones((6, 5), bool)
+    cases = [
+        (labels.astype(np.uint8), {"where": where, "class_weights": WEIGHTS, "ignore_label": 2}),
+        (jnp.asarray(soft_labels(1, (6, 5)), dtype), {"smoothing": np.float64(0.1), "class_weights": WEIGHTS}),
+    ]
+    networks = {name: loss.learned_loss(random_network(0, name)) for name in NETWORKS}
+    arrays = {
+        "barron": loss.get("barron", alpha=np.float32(1.5)),
+        "taylor_glo": loss.get("taylor_glo", theta=np.array([0.1, 1.0, -1.0])),
+        "gce": loss.get("gce", k=0.3),
+    }
+    with jax.numpy_dtype_promotion("strict"):
+        for y, arguments in cases:
+            for name, function in (every.losses | networks | {f"{name}, k": f for name, f in arrays.items()}).items():
+                assert dtypes(function, logits, y, arguments) == (dtype, dtype), name
+            present = y % 2 if y.ndim == 1 else jnp.eye(2, dtype=dtype)[np.arange(6) % 2]
+            weights = {key: x[..., :2] if np.shape(x)[-1:] == (5,) else x for key, x in arguments.items()}
+            for name in TWO_CLASSES:
+                assert dtypes(loss.get(name), logits[:, :2], present, weights) == (dtype, dtype), name
+
+
+def dtypes(function, logits, labels, arguments):
+    """Return the dtypes of the values and of the gradient."""
+
+    def both(z):
+        values, pullback = jax.vjp(lambda x: function(x, labels, **arguments), z)
+        return values, pullback(jnp.ones_like(values))[0]
+
+    return tuple(x.dtype for x in jax.eval_shape(both, logits))
