@@ -5,7 +5,7 @@ ln p apart: for smooth networks values are those of the network to 1e-5 of their
 (tests/loss/test_spline.py). Second derivatives are continuous between the start of the tail and p = 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,19 +26,20 @@ class Spline(NamedTuple):
 
     Attributes:
       step: h.
-      coefficients: `[K, 4]` float64 of powers of the distance below the upper knot, in steps.
+      coefficients: `[K, 4]` float64 of powers of the distance below the upper knot, in steps; the last row is that of
+        all that lies below its knot, a line.
     """
 
     step: float
     coefficients: np.ndarray
 
     def __call__(self, log_p: jax.Array) -> jax.Array:
-        """Return the values `[...]` at ln p `[...]`, constant below the last knot."""
+        """Return the values `[...]` at ln p `[...]`."""
         # Counted from 0, so that a probability that is nearly 1 keeps its digits.
         place = log_p * (-1.0 / self.step)
-        place = jnp.where(place > len(self.coefficients), float(len(self.coefficients)), place)  # flat beyond
-        knot = jnp.clip(place.astype(jnp.int32), 0, len(self.coefficients) - 1)
-        c0, c1, c2, c3 = (look_up(column, knot) for column in self.coefficients.astype(log_p.dtype).T)
+        knot = jnp.clip(place, 0.0, len(self.coefficients) - 1.0).astype(jnp.int32)
+        flat = self.coefficients.astype(log_p.dtype).ravel()
+        c0, c1, c2, c3 = (look_up(flat, 4 * knot + power) for power in range(4))
         s = place - knot.astype(place.dtype)
         return c0 + s * (c1 + s * (c2 + s * c3))
 
@@ -47,23 +48,16 @@ class Splines(NamedTuple):
     """A separable loss before scale and shift.
 
     Attributes:
-      true: spline of g1 between the start of the tail and 0.
-      tail_log_p: where the tail starts.
-      tail_slope: its slope.
+      true: spline of g1, with its tail.
       wrong: spline of g0, or None for a function of p_t.
     """
 
     true: Spline
-    tail_log_p: float
-    tail_slope: float
     wrong: Spline | None
 
     def true_value(self, log_p: jax.Array) -> jax.Array:
         """Return g1 with its tail, `[...]`, at ln p `[...]`."""
-        # `where`, not `maximum`: its slope at the start of the tail is that of one side, not of half of both.
-        in_tail = log_p < self.tail_log_p
-        inside = self.true(jnp.where(in_tail, self.tail_log_p, log_p))
-        return inside + jnp.where(in_tail, self.tail_slope * (log_p - self.tail_log_p), 0.0)
+        return self.true(log_p)
 
     def wrong_value(self, log_p: jax.Array) -> jax.Array:
         """Return g0 `[...]` at ln p `[...]`, 0 at -inf."""
@@ -78,6 +72,8 @@ class Splines(NamedTuple):
 def splines(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: float) -> Splines | None:
     """Return the splines of a separable network, or None of one with kinks or that is not separable.
 
+    None also of a table whose tail does not start at one of its knots.
+
     Args:
       network: architecture.
       params: parameters, NumPy arrays.
@@ -85,7 +81,8 @@ def splines(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: 
       tail_slope: slope of that line.
     """
     if network.kind == "table":
-        return Splines(_of_table(params), tail_log_p, tail_slope, None)
+        table = _of_table(params, tail_log_p, tail_slope)
+        return None if table is None else Splines(table, None)
     curves = _CURVES.get(network.kind)
     if curves is None or network.output == "abs":
         return None
@@ -93,14 +90,12 @@ def splines(network: NetworkConfig, params: Any, tail_log_p: float, tail_slope: 
         return None
     true, wrong = curves
     return Splines(
-        true=_interpolate(lambda x: true(network, params, x), tail_log_p),
-        tail_log_p=tail_log_p,
-        tail_slope=tail_slope,
-        wrong=None if wrong is None else _interpolate(lambda x: wrong(network, params, x), _WRONG_LOG_P),
+        true=_interpolate(lambda x: true(network, params, x), tail_log_p, tail_slope),
+        wrong=None if wrong is None else _interpolate(lambda x: wrong(network, params, x), _WRONG_LOG_P, 0.0),
     )
 
 
-def _interpolate(function: Callable[[np.ndarray], np.ndarray], low: float) -> Spline:
+def _interpolate(function: Callable[[np.ndarray], np.ndarray], low: float, tail_slope: float) -> Spline:
     """Return the spline of a smooth function on [low, 0], its end slopes from differences of high order."""
     count = max(int(np.ceil(-low * _KNOTS_PER_UNIT)), 4)
     step = -low / count
@@ -117,16 +112,24 @@ def _interpolate(function: Callable[[np.ndarray], np.ndarray], low: float) -> Sp
     bends = _solve_tridiagonal(diagonal, right)
     c1 = np.diff(values) - (2.0 * bends[:-1] + bends[1:]) / 6.0
     columns = (values[:-1], c1, 0.5 * bends[:-1], np.diff(bends) / 6.0)
-    return Spline(step, np.stack(columns, axis=1))
+    return _with_tail(step, columns, values[-1], tail_slope)
 
 
-def _of_table(params: Any) -> Spline:
+def _with_tail(step: float, columns: Sequence[np.ndarray], start: float, tail_slope: float) -> Spline:
+    tail = np.array([[start, -step * tail_slope, 0.0, 0.0]])
+    return Spline(step, np.concatenate([np.stack(columns, axis=1), tail]))
+
+
+def _of_table(params: Any, tail_log_p: float, tail_slope: float) -> Spline | None:
     """Return the spline of a table, which holds values and slopes at knots."""
     values, slopes = (np.asarray(params[name], np.float64)[::-1] for name in ("value", "slope"))
     step = -float(params["log_p_min"]) / (len(values) - 1)
-    upper, lower, fall = values[:-1], values[1:], -step * slopes
+    count = round(-tail_log_p / step)
+    if not 1 <= count < len(values) or abs(count * step + tail_log_p) > 1e-4 * step:
+        return None
+    upper, lower, fall = values[:count], values[1 : count + 1], -step * slopes[: count + 1]
     c2, c3 = 3.0 * (lower - upper) - 2.0 * fall[:-1] - fall[1:], 2.0 * (upper - lower) + fall[:-1] + fall[1:]
-    return Spline(step, np.stack([upper, fall[:-1], c2, c3], axis=1))
+    return _with_tail(step, (upper, fall[:-1], c2, c3), values[count], tail_slope)
 
 
 def _slope_at(function: Callable[[np.ndarray], np.ndarray], x: float, step: float) -> float:
