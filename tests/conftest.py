@@ -9,9 +9,8 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Not the user's own cache, where the command line would keep programs and decoded images.
-CACHE = Path(__file__).parent.parent / ".cache"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
-os.environ.setdefault("EDL_JAX_CACHE_DIR", str(CACHE / "data"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "jax"))
+os.environ.setdefault("EDL_JAX_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "data"))
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that jaxlib does not know ends the process
     # XLA's older code generator compiles our small programs in a third of the time. XLA_FLAGS="" tests the other one.
     # Nor is a program cut into parts for threads that the workers do not have: that costs a tenth of the time.
