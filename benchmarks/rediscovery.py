@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import loss
+from edl_jax.loss import NetworkConfig
 from edl_jax.loss.networks.kinds import hard_label_loss
 from edl_jax.plot.style import BLUE, GREY, ORANGE, dress, new_figure, write
 from edl_jax.pretrain import PretrainConfig, solve_optimum
 from edl_jax.pretrain.generations import compile_chunk, make_evolution
+from edl_jax.strategies import StrategyConfig
 from edl_jax.synthetic import design, draw_predictions, severity
 from edl_jax.synthetic.ranking import grouped_pairs
 from edl_jax.synthetic.shape import r_squared
@@ -38,7 +40,14 @@ _SAMPLE = 20_000
 def evolve(name: str, parameters: dict[str, float], runs: int, generations: int) -> dict[str, Any]:
     """Return what evolution made of one target's mixture."""
     target = loss.get(name, **parameters)
-    config = PretrainConfig(mixture=design.mixture_for(target, name=name), generations=generations, runs=runs)
+    # A network that also sees the wrong classes, and could do otherwise.
+    config = PretrainConfig(
+        mixture=design.mixture_for(target, name=name),
+        generations=generations,
+        runs=runs,
+        network=NetworkConfig(),
+        es=StrategyConfig(std=0.2, std_limit=0.01),
+    )
     optimum = solve_optimum(config)
     evolution = make_evolution(config, chunk=generations)
     compiled = compile_chunk(evolution, runs, config.es.population_size)
@@ -93,7 +102,7 @@ def draw(path: Path, results: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--generations", type=int, default=PretrainConfig().generations)
+    parser.add_argument("--generations", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("runs/rediscovery"))
     options = parser.parse_args()
     results = {}
