@@ -20,8 +20,9 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +37,8 @@ QUICK = {"long": Regime(examples=200, epochs=2, held_out=200), "short": Regime(e
 RATES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 # Bounds of (a), and the range of ln p_t in which they are checked.
 LEAST_PULL, MOST_PULL, _LOG_P = 0.3, 5.0, np.append(np.linspace(-12.0, 0.0, 481), (-20.0, -50.0))
-_STAGES = ("tune", "select", "confirm")
+# Stage -> what is folded into the key of its seeds; the last one is benchmarks/confirm_prior.py's.
+STAGES = {"tune": 0, "select": 1, "confirm": 2, "confirm the file": 7}
 
 Setting = tuple[str, float, str]
 
@@ -109,22 +111,26 @@ def tune(table: LossTable, regimes: Mapping[str, Regime], seed: int, count: int)
 
 
 def measure(
-    tables: Mapping[str, LossTable],
+    losses: Mapping[str, Any],
     rates: Mapping[Setting, float],
     regimes: Mapping[str, Regime],
     seed: int,
     stage: str,
     count: int,
+    train: Callable[..., Scores] = train,
 ) -> dict[str, dict[Setting, Scores]]:
-    """Return the scores of `count` students for each loss and setting; seeds are the stage's own."""
-    key = jax.random.fold_in(jax.random.key(seed), _STAGES.index(stage))
+    """Return the scores of `count` students for each loss and setting; seeds are the stage's own.
+
+    `train` takes what `losses` holds: a `LossTable`, or with `train_with` a loss.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), STAGES[stage])
     task_keys, student_key = jax.random.split(key, count), jax.random.fold_in(key, count)
-    scores: dict[str, dict[Setting, Scores]] = {name: {} for name in tables}
+    scores: dict[str, dict[Setting, Scores]] = {name: {} for name in losses}
     for setting in settings(regimes):
         kind, noise, regime = setting
         tasks = make_tasks(task_keys, kind, np.float32(noise), regimes[regime])
-        for name, table in tables.items():
-            result = train(table, np.float32(rates[setting]), tasks, student_key, regimes[regime])
+        for name, function in losses.items():
+            result = train(function, np.float32(rates[setting]), tasks, student_key, regimes[regime])
             scores[name][setting] = jax.tree.map(lambda x: np.asarray(x, np.float64), result)
     return scores
 

@@ -25,18 +25,16 @@ from choose_mixture import (
     by_setting,
     difference_cell,
     label,
-    settings,
+    measure,
     tune,
 )
-from synthetic_tasks import NUM_CLASSES, Regime, Scores, make_tasks, table_of, train_with
+from synthetic_tasks import NUM_CLASSES, Scores, table_of, train_with
 
 from edl_jax import loss
 from edl_jax.stats.intervals import interval
 
 EPSILONS = (0.5, 1.0, 1.4, 2.0, 3.0, 5.0)
 ALPHAS = (0.02, 0.05, 0.1, 0.2)
-# Seeds of the confirmation: neither those of choose_mixture.py's stages nor its confirmation's.
-_TUNE, _CONFIRM = 0, 7
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def main() -> None:
     chosen = {}
     for name, parameter, values in (("poly1", "epsilon", EPSILONS), ("label_smoothing", "alpha", ALPHAS)):
         candidates = {f"{value:g}": loss.get(name, **{parameter: value}) for value in values}
-        scores = measure(candidates, rates, regimes, flags.seed, _TUNE, flags.tune_seeds)
+        scores = measure(candidates, rates, regimes, flags.seed, "tune", flags.tune_seeds, train_with)
         found = {
             value: float(np.mean([s.validation_accuracy for s in of_setting.values()]))
             for value, of_setting in scores.items()
@@ -71,7 +69,7 @@ def main() -> None:
 
     losses = {"cross_entropy": loss.get("cross_entropy"), "edl (the file)": loss.get("edl")}
     losses |= {"edl_optimum": loss.get("edl_optimum"), **chosen}
-    confirmation = measure(losses, rates, regimes, flags.seed, _CONFIRM, flags.confirm_seeds)
+    confirmation = measure(losses, rates, regimes, flags.seed, "confirm the file", flags.confirm_seeds, train_with)
     rows = {name: summary(confirmation, name, "cross_entropy") for name in losses}
     print(f"\nconfirmation, {flags.confirm_seeds} fresh seeds in each of {len(rates)} settings\n\n{markdown(rows)}")
     print("\nthe file minus:")
@@ -100,27 +98,6 @@ def pulls(function: loss.Loss) -> str:
     kept = "kept" if ratio.min() >= LEAST_PULL and ratio.max() <= MOST_PULL else "broken"
     shown = ", ".join(f"{x:.2f} at gap {gap:g}" for gap, x in zip(gaps, ratio, strict=True))
     return f"{shown}; rule (a) is {kept}"
-
-
-def measure(
-    losses: Mapping[str, loss.Loss],
-    rates: Mapping[Setting, float],
-    regimes: Mapping[str, Regime],
-    seed: int,
-    stage: int,
-    count: int,
-) -> dict[str, dict[Setting, Scores]]:
-    """Return the scores of `count` students for each loss and setting."""
-    key = jax.random.fold_in(jax.random.key(seed), stage)
-    task_keys, student_key = jax.random.split(key, count), jax.random.fold_in(key, count)
-    scores: dict[str, dict[Setting, Scores]] = {name: {} for name in losses}
-    for setting in settings(regimes):
-        kind, noise, regime = setting
-        tasks = make_tasks(task_keys, kind, np.float32(noise), regimes[regime])
-        for name, function in losses.items():
-            result = train_with(function, np.float32(rates[setting]), tasks, student_key, regimes[regime])
-            scores[name][setting] = jax.tree.map(lambda x: np.asarray(x, np.float64), result)
-    return scores
 
 
 def summary(scores: Mapping[str, Mapping[Setting, Scores]], name: str, reference: str) -> dict[str, list[float]]:

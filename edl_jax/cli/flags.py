@@ -107,9 +107,10 @@ def _stored(typed: dict[str, str], name: str, config: type) -> Any:
         return None
     # What cannot be read is named when the run is opened.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        record = json.loads((Path(typed["out"]) / "config.json").read_text(encoding="utf-8"))
+        file = Path(typed["out"]) / "config.json"
+        record = json.loads(file.read_text(encoding="utf-8"))
         if record["command"] == name:
-            return override(config(), record["config"])
+            return override(config(), record["config"], source=str(file))
     return None
 
 

@@ -78,7 +78,6 @@ class ObjectiveConfig:
             f"roughness is {self.roughness}, expected 0: a {network.kind} network is no function of one variable "
             "per class whose bends could be measured",
         )
-
         of_p_t = is_function_of_p_t(network)
         require(
             not of_p_t or self.severity in OF_P_T,

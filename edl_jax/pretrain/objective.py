@@ -100,15 +100,12 @@ def fitness(objective: ObjectiveConfig, members: Any, batch: Batch) -> tuple[jax
 
 
 def slope_penalty(objective: ObjectiveConfig, params: Any) -> jax.Array:
-    """Return the mean squared `slope_residual` of one network, a scalar."""
-    return jnp.mean(jnp.square(_residual(objective, params)))
-
-
-def _residual(objective: ObjectiveConfig, params: Any) -> jax.Array:
+    """Return the mean squared `slope_residual` of one network, weighted as the grid says, a scalar."""
     grid = slope_grid(objective.mixture, objective.severity, objective.num_classes)
     log_p = jnp.asarray(grid.log_p)
     values, slopes = jax.jvp(lambda x: g1(objective.network, params, x), (log_p,), (jnp.ones_like(log_p),))
-    return slope_residual(grid, values, slopes, beta=objective.beta, margin=objective.margin)
+    residual = slope_residual(grid, values, slopes, beta=objective.beta, margin=objective.margin)
+    return jnp.mean(grid.weight * jnp.square(residual))
 
 
 def report(objective: ObjectiveConfig, params: Any, values: jax.Array, batch: Batch) -> dict[str, jax.Array]:

@@ -1,11 +1,11 @@
 """The slope that the ranking objective asks for, and how far a loss is from it.
 
 R^2 of values hardly sees slopes, which are what trains a classifier. Where F is stationary, its derivative along the
-severity is zero as well (docs/theory.md, section 3). With u the rank of a prediction among all of the mixture (the
+severity is zero as well (docs/theory.md, section 2). With u the rank of a prediction among all of the mixture (the
 distribution function of the severity at it), l and e standardised,
 
     dl/du = (1 + beta m S de/du) / (c + beta S)        S(u) = mean over predictions v of s(x) s(-x)
-                                                       c = mean over pairs of d s(-x) d / 2
+                                                       c = mean over pairs of d s(-x) / 2
     x = beta (d - m |de|),  d = the difference of the losses, in the order of the severities,  s the logistic function
 
 Nothing but the mixture's law and the loss itself enters, so that evolution can be told how far a member's slope is
@@ -26,6 +26,8 @@ from edl_jax.synthetic.mixture import MixtureConfig
 # Knots of u = p + ln(p) / 8, as in `tabulated`: the optimum's residual is below 1e-3 (tests/synthetic/test_slope.py).
 _KNOTS = 64
 _LOG_P_SHARE = 1.0 / 8.0
+# Of a knot's even share of the predictions: knots with less than this count less, since the objective hardly sees them.
+_RARE = 0.1
 _CLOSEST = 1e-6  # to p = 1: the density of ln p_t is taken there
 
 
@@ -38,6 +40,7 @@ class SlopeGrid(NamedTuple):
       rank_slope: -d rank / d ln p_t, the density of ln p_t.
       severity: severity there, standardised.
       severity_slope: -d severity / d ln p_t, standardised.
+      weight: how much each knot counts in a mean: 1 unless the mixture draws next to nothing there.
     """
 
     log_p: np.ndarray
@@ -45,6 +48,7 @@ class SlopeGrid(NamedTuple):
     rank_slope: np.ndarray
     severity: np.ndarray
     severity_slope: np.ndarray
+    weight: np.ndarray
 
 
 @functools.lru_cache(maxsize=64)
@@ -72,7 +76,8 @@ def slope_grid(mixture: MixtureConfig, severity: str, num_classes: int) -> Slope
     of, slope, _ = OF_P_T[severity]
     e = of(log_p) - mass @ of(log_p)
     std = np.sqrt(mass @ np.square(e))
-    columns = (log_p, mass, law.density(log_p), e / std, -slope(log_p) / std)
+    weight = np.minimum(mass * _KNOTS / _RARE, 1.0)
+    columns = (log_p, mass, law.density(log_p), e / std, -slope(log_p) / std, weight)
     return SlopeGrid(*(column.astype(np.float32) for column in columns))
 
 

@@ -26,7 +26,7 @@ def test_it_pulls_as_its_optimum_on_the_mixture_and_outside():
     assert found["largest_deviation_outside"] < 0.02
 
 
-def test_no_wave_of_the_pull_is_overlooked():
+def test_a_prior_with_the_same_values_and_other_slopes_is_told_from_it():
     artifact = loss.load_artifact("edl_per_class")
     assert pull_report(artifact, solve(MixtureConfig()))["largest_deviation"] > 0.02
 

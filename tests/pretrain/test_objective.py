@@ -145,7 +145,7 @@ def test_slope_is_charged_by_its_weight():
     for i, found in enumerate(np.asarray(charged)):
         params = jax.tree.map(lambda x, i=i: x[i], members)
         value, slope = jax.jvp(lambda x, p=params: g1(task.network, p, x), (grid.log_p,), (np.ones_like(grid.log_p),))
-        expected = 0.7 * np.mean(np.square(slope_residual(grid, value, slope)))
+        expected = 0.7 * np.mean(grid.weight * np.square(slope_residual(grid, value, slope)))
         assert found == pytest.approx(expected, rel=1e-4)
 
 

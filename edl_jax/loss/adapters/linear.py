@@ -41,7 +41,7 @@ def linear(
 ) -> jax.Array:
     """Return the loss of the logits `hidden @ weights + bias` without storing them.
 
-        values = linear(hidden, model.head.kernel, labels, loss="edl_optimum")
+        values = linear(hidden, model.head.kernel, labels, loss="edl")
 
     Value and gradient are those of the loss on the logits. Beside its arguments, result and gradients it holds one
     chunk of logits at a time, in both directions, for one matrix product more than training without chunks does.
