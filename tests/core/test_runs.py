@@ -17,7 +17,7 @@ import pytest
 from flax import struct
 
 from edl_jax.cli import main as cli
-from edl_jax.core import environment, files, runs
+from edl_jax.core import destination, environment, files
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 
@@ -132,7 +132,7 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
 
 def test_default_directories_of_the_same_second_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs.time, "strftime", lambda *_: "20260102-030405")
+    monkeypatch.setattr(destination.time, "strftime", lambda *_: "20260102-030405")
     paths = [Run.open("test", Config(), out=None).path for _ in range(3)]
     assert [path.name for path in paths] == ["test-20260102-030405" + end for end in ("", "-2", "-3")]
     assert {path.parent for path in paths} == {tmp_path / "runs"}
@@ -172,7 +172,7 @@ def test_interrupted_overwrite_can_be_repeated(tmp_path, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.shutil, "rmtree", interrupt)
+    monkeypatch.setattr(destination.shutil, "rmtree", interrupt)
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path / "run", overwrite=True)
     monkeypatch.undo()
@@ -385,7 +385,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog
     step, state = run.restore(make_state(0))
     assert step == 1
     assert_same(state, make_state(1))
-    assert "checkpoint 2 of" in caplog.text
+    assert "checkpoint 2 in" in caplog.text
     assert "unreadable, going on from 1" in caplog.text
     # The damaged one is made again, and is the newest once more.
     run.save(2, make_state(22))
@@ -406,7 +406,7 @@ def test_a_run_of_which_no_checkpoint_is_readable_is_not_silently_begun_again(tm
     for step in "12":
         DAMAGE["truncated"](run.path / "checkpoints" / step)
     run = start(tmp_path / "run", resume=True)
-    with pytest.raises(UserError, match=r"no checkpoint of .*run can be read \(2: .*--overwrite") as caught:
+    with pytest.raises(UserError, match=r"no checkpoint in .*run/checkpoints can be read \(2: .*--overwrite") as caught:
         run.restore(make_state(0))
     assert "\n" not in str(caught.value)
     run.close()
@@ -419,7 +419,7 @@ def test_a_run_of_which_no_checkpoint_is_readable_is_not_silently_begun_again(tm
 def test_checkpoints_of_another_structure_are_refused(tmp_path):
     run = start(tmp_path / "run")
     run.save(1, {"x": jnp.zeros((3,))})
-    with pytest.raises(UserError, match=r"no checkpoint of .* can be read"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
         run.restore({"y": jnp.zeros((3,))})
 
 

@@ -114,7 +114,7 @@ def test_kill_9_a_cut_line_and_an_unreadable_checkpoint(tmp_path, finished, capl
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     run(SMALL, out=command.out, resume=True)  # the settings are those of the command line
-    assert f"checkpoint {newest.name} of {command.out} is unreadable, going on from " in caplog.text
+    assert f"checkpoint {newest.name} in {newest.parent} is unreadable, going on from " in caplog.text
     assert_same(command.out, finished[0])
 
 

@@ -533,7 +533,7 @@ def test_api_resumes_over_a_damaged_checkpoint_and_a_cut_line(environment, debug
     result = pretrain.run(DEBUG, out=directory, resume=True)
     assert result == read(directory / "result.json")
     assert result["artifact"] == str(directory / "loss.safetensors")
-    assert "checkpoint 6 of" in caplog.text
+    assert "checkpoint 6 in" in caplog.text
     assert_same_run(directory, debug_run[0])
 
 
