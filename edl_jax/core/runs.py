@@ -3,7 +3,7 @@
     config.json        command and resolved config; written first
     environment.json   versions, device, git revision, command line, wall seconds
     metrics.jsonl      one JSON object a line
-    checkpoints/       orbax
+    checkpoints/       the state at the last two, see `checkpoints`
     result.json        written last, atomically
 
 Nothing here is ever unpickled. Every write that replaces a file is atomic.
@@ -126,15 +126,14 @@ class Run:
         return self.checkpoints.restore(like)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write result.json and the final wall time, and close the checkpoints."""
+        """Write result.json and the final wall time."""
         self.close()
         self._environment["finished"] = True
         self._write_environment()
         write_json(self.path / "result.json", result)
 
     def close(self) -> None:
-        """Wait for pending checkpoints and release them."""
-        self.checkpoints.close()
+        """Write the wall time."""
         self._write_environment()
 
     def _write_environment(self) -> None:
@@ -168,8 +167,4 @@ def read_checkpoint(path: Path, like: Any) -> tuple[int, Any] | None:
     Raises:
       UserError: there are checkpoints but none can be read.
     """
-    checkpoints = Checkpoints(path / _CHECKPOINTS)
-    try:
-        return checkpoints.restore(like, repair=False)
-    finally:
-        checkpoints.close()
+    return Checkpoints(path / _CHECKPOINTS).restore(like, repair=False)

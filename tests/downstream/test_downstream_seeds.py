@@ -43,7 +43,7 @@ def test_each_run_is_that_of_its_seed_alone(several, finished):
     assert numbers(json.loads((out / "seed-0" / "result.json").read_text())) == numbers(expected)
     assert [numbers(row) for row in rows_of(out / "seed-0")] == [numbers(row) for row in rows_of(single)]
     assert (out / "seed-0" / "config.json").read_text() == (single / "config.json").read_text()
-    for name in ("checkpoints/4", "report.json", "environment.json"):
+    for name in ("checkpoints/4.safetensors", "report.json", "environment.json"):
         assert (out / "seed-0" / name).exists()
     assert json.loads((out / "result.json").read_text()) == result
 

@@ -323,7 +323,7 @@ def test_several_runs_resume_where_they_were_stopped(batch_run, tmp_path, monkey
     with pytest.raises(InterruptedError):
         pretrain.run(BATCH, out=directory)
     monkeypatch.undo()
-    assert [path.name for path in (directory / "checkpoints").iterdir()] == ["2"]
+    assert [path.name for path in (directory / "checkpoints").iterdir()] == ["2.safetensors"]
     pretrain.run(BATCH, out=directory, resume=True)
     assert_same_run(directory, batch_run[0])
 
@@ -526,8 +526,7 @@ def test_api_resumes_over_a_damaged_checkpoint_and_a_cut_line(environment, debug
     shutil.copytree(debug_run[0], directory)
     (directory / "result.json").unlink()
     (directory / "loss.safetensors").unlink()
-    (directory / "checkpoints" / "6" / "default" / "_METADATA").write_text('{"tree_me')
-    (directory / "checkpoints" / "8.orbax-checkpoint-tmp").mkdir()
+    os.truncate(directory / "checkpoints" / "6.safetensors", 100)
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"generation": 7, "fitness_be')
     result = pretrain.run(DEBUG, out=directory, resume=True)
@@ -578,7 +577,7 @@ def test_unreadable_checkpoints_stop_the_run_in_one_line(tmp_path, monkeypatch, 
     run.log_all([{"generation": 1}, {"generation": 2}])
     run.save(2, START)
     run.close()
-    (run.path / "checkpoints" / "2" / "default" / "_METADATA").unlink()
+    os.truncate(run.path / "checkpoints" / "2.safetensors", 100)
     assert cli.main(["pretrain", "--config", "debug", "--out", str(run.path), "--resume"]) == 2
     err = capsys.readouterr().err
     assert "can be read (2: " in err
