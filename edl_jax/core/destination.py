@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -10,30 +11,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edl_jax.core.config import completed, differences, to_dict
-from edl_jax.core.errors import UserError
+from edl_jax.core import lock
+from edl_jax.core.config import completed, differences
+from edl_jax.core.errors import UserError, require
 
 
-def find(command: str, config: Any, out: str | Path | None, resume: bool, overwrite: bool) -> tuple[Path, bool]:
-    """Return (path, whether something is there) of a run directory that may be written; nothing is written.
+def locate(command: str, out: str | Path | None, resume: bool, overwrite: bool) -> Path:
+    """Return the run directory of these flags; nothing is written.
 
     Args:
       command: that makes the run.
-      config: what the run is to do.
-      out: the directory (default `runs/<command>-<time>`).
+      out: the directory (default `runs/<command>-<time>`, which another run may have by the time that it is made).
       resume: whether to go on with the run that is there.
       overwrite: whether to replace it.
 
     Raises:
-      UserError: the directory may not be written; the message says which flag would allow it.
+      UserError: the flags contradict each other.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
     if resume and out is None:
         raise UserError("--resume needs the run directory: give it with --out DIR")
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = Path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
-    path = path.expanduser().absolute()
+    require("\0" not in str(out), f"--out is {str(out)!r}, expected a path without a null character")
+    if out is None:
+        out = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path(os.path.expanduser(out)).absolute()  # noqa: PTH111 - Path's own raises where there is no such user
+
+
+def check(path: Path, record: Mapping[str, Any], config: Any, resume: bool, overwrite: bool) -> bool:
+    """Return whether something is in a directory that a run may have; nothing is written.
+
+    Args:
+      path: the directory.
+      record: what config.json is to hold.
+      config: the config in it.
+      resume: whether to go on with the run that is there.
+      overwrite: whether to replace it.
+
+    Raises:
+      UserError: the run may not have it; the message says what to do.
+    """
     try:
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file, expected a run directory: give another --out")
@@ -43,20 +60,38 @@ def find(command: str, config: Any, out: str | Path | None, resume: bool, overwr
         if resume:
             if not path.is_dir():
                 raise UserError(f"no run to resume at {path}: check --out, or drop --resume to start one")
-            _check_same(path, {"command": command, "config": to_dict(config)}, config)
+            _check_same(path, record, config)
         elif occupied and overwrite:
             _require_run(path)
         elif occupied:
             raise UserError(f"{path} exists: give --resume to continue it, --overwrite to replace it, or another --out")
     except OSError as error:
         raise unusable(path, error) from error
-    return path, occupied
+    return occupied
+
+
+def make(path: Path, *, unused: bool) -> Path:
+    """Make a run directory and return it.
+
+    Args:
+      path: the directory.
+      unused: whether it must not be there yet: then a number is added to its name until it is not.
+    """
+    if not unused:
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            candidate.mkdir(parents=True)
+            break
+    return candidate
 
 
 def clear(path: Path) -> None:
-    """Empty a run directory: config.json goes last, so that this can be interrupted and repeated."""
+    """Empty a run directory but for its lock: config.json goes last, so that this can be interrupted and repeated."""
     config = path / "config.json"
-    for child in sorted(path.iterdir(), key=lambda child: child == config):
+    for child in sorted(_content(path), key=lambda child: child == config):
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
@@ -68,17 +103,13 @@ def unusable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot make run directory {path}: {error.strerror}; give another --out")
 
 
-def _unused(path: Path) -> Path:
-    """Return `path`, numbered when two runs start in the same second."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
-
-
 def _content(path: Path) -> list[Path]:
-    """Return what is in a directory, without the temporary files of an interrupted `write_atomic`."""
-    return [child for child in path.iterdir() if not (child.name.startswith(".") and child.suffix == ".tmp")]
+    """Return what is in a directory, without its lock and the temporary files of an interrupted `write_atomic`."""
+    return [child for child in path.iterdir() if child.name != lock.FILENAME and not _is_temporary(child)]
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".tmp"
 
 
 def _require_run(path: Path) -> None:

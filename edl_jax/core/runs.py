@@ -5,6 +5,7 @@
     metrics.jsonl      one JSON object a line
     checkpoints/       the state at the last two, see `checkpoints`
     result.json        written last, atomically
+    .lock              the process that has the directory, see `lock`; there while it runs
 
 Nothing here is ever unpickled. Every write that replaces a file is atomic.
 """
@@ -22,6 +23,7 @@ from edl_jax.core.checkpoints import Checkpoints
 from edl_jax.core.config import to_dict
 from edl_jax.core.errors import UserError
 from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
+from edl_jax.core.lock import Lock, check_free
 
 _CHECKPOINTS = "checkpoints"
 
@@ -39,6 +41,7 @@ class Run:
     path: Path
     resumed: bool
     _environment: dict[str, Any]
+    _lock: Lock
     _start: float = dataclasses.field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -58,20 +61,26 @@ class Run:
 
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
-            to resume, its config differs, or no directory can be made there.
+            to resume, its config differs, another process has it, or no directory can be made there.
         """
-        path, occupied = destination.find(command, config, out, resume, overwrite)
-        record = {"command": command, "config": to_dict(config)}
+        path = cls._check(command, config, out, resume, overwrite)
+        record = _record(command, config)
         try:
-            if occupied and overwrite:
-                destination.clear(path)
-            path.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path)
+            path = destination.make(path, unused=out is None)
+            lock = Lock(path)
+            try:
+                # What was so before may be so no longer, until the lock is held.
+                if destination.check(path, record, config, resume, overwrite) and overwrite:
+                    destination.clear(path)
+                remove_leftovers(path)
+                write_json(path / "config.json", record)
+                run = cls(path=path, resumed=resume, _environment=environment.describe(path), _lock=lock)
+                run._write_environment()
+            except BaseException:
+                lock.release()
+                raise
         except OSError as error:
             raise destination.unusable(path, error) from error
-        write_json(path / "config.json", record)
-        run = cls(path=path, resumed=resume, _environment=environment.describe(path))
-        run._write_environment()
         return run
 
     @classmethod
@@ -87,13 +96,22 @@ class Run:
         Raises:
           UserError: as `open`, but for a directory that cannot be made.
         """
-        destination.find(command, config, out, resume, overwrite)
+        cls._check(command, config, out, resume, overwrite)
         try:
             yield
         except KeyboardInterrupt:
             with contextlib.suppress(UserError, OSError):
                 cls.open(command, config, out=out, resume=resume).close()
             raise
+
+    @staticmethod
+    def _check(command: str, config: Any, out: str | Path | None, resume: bool, overwrite: bool) -> Path:
+        """Return the directory of a run, or raise what `open` would."""
+        path = destination.locate(command, out, resume, overwrite)
+        check_free(path)
+        if out is not None or not path.exists():  # a default name that is taken gets a number
+            destination.check(path, _record(command, config), config, resume, overwrite)
+        return path
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -126,19 +144,29 @@ class Run:
         return self.checkpoints.restore(like)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write result.json and the final wall time."""
-        self.close()
+        """Write result.json and the final wall time, and let go of the directory."""
         self._environment["finished"] = True
         self._write_environment()
         write_json(self.path / "result.json", result)
+        self._lock.release()
 
     def close(self) -> None:
-        """Write the wall time."""
-        self._write_environment()
+        """Write the wall time and let go of the directory; after `finish`, or a second time, nothing is done."""
+        if not self._lock.is_held:
+            return
+        try:
+            self._write_environment()
+        finally:
+            self._lock.release()
 
     def _write_environment(self) -> None:
         seconds = self._environment["earlier_wall_seconds"] + time.perf_counter() - self._start
         write_json(self.path / "environment.json", {**self._environment, "wall_seconds": round(seconds, 2)})
+
+
+def _record(command: str, config: Any) -> dict[str, Any]:
+    """Return what config.json holds."""
+    return {"command": command, "config": to_dict(config)}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -118,7 +118,8 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
     second = start(tmp_path / "run", resume=True)
     second._start -= 20.0
     second.save(1, {"x": jnp.zeros(2)})
-    second._start -= 500.0  # killed: neither close nor finish is called
+    second._start -= 500.0
+    del second  # killed: neither close nor finish is called
     third = start(tmp_path / "run", resume=True)
     third._start -= 1.0
     third.finish({})
@@ -154,7 +155,7 @@ def test_overwrite_replaces_a_run(tmp_path):
     old.finish({})
     (old.path / "link").symlink_to(tmp_path)
     new = start(tmp_path / "run", overwrite=True)
-    assert {child.name for child in new.path.iterdir()} == {"config.json", "environment.json"}
+    assert {child.name for child in new.path.iterdir()} == {".lock", "config.json", "environment.json"}
     assert new.metrics() == []
     assert new.restore(make_state(0)) is None
 
@@ -172,7 +173,7 @@ def test_interrupted_overwrite_can_be_repeated(tmp_path, monkeypatch):
         start(tmp_path / "run", overwrite=True)
     monkeypatch.undo()
     new = start(tmp_path / "run", overwrite=True)
-    assert {child.name for child in new.path.iterdir()} == {"config.json", "environment.json"}
+    assert {child.name for child in new.path.iterdir()} == {".lock", "config.json", "environment.json"}
 
 
 def test_overwrite_works_through_a_link(tmp_path):
@@ -487,6 +488,8 @@ def test_full_disk_loses_nothing(tmp_path):
             run.log_all([{"step": 2, "x": "y" * 8192}])
         with pytest.raises(OSError, match="No space left"):
             run.finish({"accuracy": 1.0})
+        with pytest.raises(OSError, match="No space left"):
+            run.close()
         assert not (run.path / "result.json").exists()
         with pytest.raises((OSError, UserError), match="No space left"):
             start(disk / "other")

@@ -104,7 +104,7 @@ def killed_run(command, tmp_path_factory):
     """Directory of a run of preset `debug` that was killed after two generations, in a shell."""
     directory = tmp_path_factory.mktemp("killed") / "run"
     process = command("--config", "debug", "--out", directory)
-    wait_for(directory / "checkpoints" / "2", process)
+    wait_for(directory / "checkpoints" / "2.safetensors", process)
     process.send_signal(signal.SIGKILL)
     assert process.communicate() == ("", "")
     assert process.returncode == -signal.SIGKILL
@@ -203,7 +203,7 @@ def test_command_writes_the_run_directory(killed_run, resumed_run):
     assert f"R^2 with optimum {result['r_squared']['optimum']:.4f}" in shown
     assert shown[-1] == f"loss artifact: {directory / 'loss.safetensors'}"
     assert {path.name for path in directory.iterdir() if path.suffix != ".tmp"} == FILES  # a kill may leave one
-    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"4", "6"}
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"4.safetensors", "6.safetensors"}
     assert {path.name for path in (directory / "figures").iterdir()} == FIGURES
     assert read(directory / "config.json") == {"command": "pretrain", "config": presets.to_dict(DEBUG)}
     assert read(killed_run / "environment.json")["command"][:3] == ["run.py", "pretrain", "--config"]
