@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edl_jax.core import lock
-from edl_jax.core.config import completed, differences
+from edl_jax.core import inputs, lock
+from edl_jax.core.config import completed, differences, grown
 from edl_jax.core.errors import UserError, require
 
 
@@ -136,8 +136,9 @@ def _check_same(path: Path, record: Mapping[str, Any], config: Any) -> None:
             raise ValueError(f"it holds a {type(stored).__name__}")
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}): start again with --overwrite") from error
+    stored.pop(inputs.KEY, None)  # they may not be known yet
     if isinstance(stored.get("config"), dict) and stored.get("command") == record["command"]:
-        stored["config"] = completed(stored["config"], config)
+        stored["config"] = grown(completed(stored["config"], config), config)
     changed = differences(stored, json.loads(json.dumps(record)))
     if changed:
         raise UserError(

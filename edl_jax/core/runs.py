@@ -1,6 +1,6 @@
 """Run directories: config, metrics, checkpoints and results as plain files, resumable at any moment.
 
-    config.json        command and resolved config; written first
+    config.json        command, resolved config and hashes of the inputs; written first
     environment.json   versions, device, git revision, command line, wall seconds
     metrics.jsonl      one JSON object a line
     checkpoints/       the state at the last two, see `checkpoints`
@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edl_jax.core import destination, environment
@@ -23,6 +24,7 @@ from edl_jax.core.checkpoints import Checkpoints
 from edl_jax.core.config import to_dict
 from edl_jax.core.errors import UserError
 from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
+from edl_jax.core.inputs import KEY, Input, recorded
 from edl_jax.core.lock import Lock, check_free
 
 _CHECKPOINTS = "checkpoints"
@@ -56,12 +58,21 @@ class Run:
         out: str | Path | None,
         resume: bool = False,
         overwrite: bool = False,
+        inputs: Mapping[str, Input] = MappingProxyType({}),
     ) -> "Run":
         """Create the run directory `out` (default `runs/<command>-<time>`) or reopen it; see `preparing`.
 
+        Args:
+          command: that makes the run.
+          config: what to run.
+          out: the directory.
+          resume: go on with the run that is there.
+          overwrite: replace it.
+          inputs: what the run reads from files that may be replaced; a resumed run must find what it began with.
+
         Raises:
           UserError: the directory exists and neither `resume` nor `overwrite` is given, there is nothing
-            to resume, its config differs, another process has it, or no directory can be made there.
+            to resume, its config or inputs differ, another process has it, or no directory can be made there.
         """
         path = cls._check(command, config, out, resume, overwrite)
         record = _record(command, config)
@@ -72,6 +83,8 @@ class Run:
                 # What was so before may be so no longer, until the lock is held.
                 if destination.check(path, record, config, resume, overwrite) and overwrite:
                     destination.clear(path)
+                if digests := recorded(path, inputs):
+                    record[KEY] = digests
                 remove_leftovers(path)
                 write_json(path / "config.json", record)
                 run = cls(path=path, resumed=resume, _environment=environment.describe(path), _lock=lock)
