@@ -18,6 +18,7 @@ from flax import struct
 from edl_jax.cli import main as cli
 from edl_jax.core import checkpoints, destination, environment, files
 from edl_jax.core.errors import UserError
+from edl_jax.core.inputs import Input
 from edl_jax.core.runs import Run, read_checkpoint
 
 
@@ -25,6 +26,9 @@ from edl_jax.core.runs import Run, read_checkpoint
 class Config:
     lr: float = 0.1
     widths: tuple[int, ...] = (4, 8)
+
+
+RECORD = {"command": "test", "config": {"lr": 0.1, "widths": [4, 8]}}
 
 
 @struct.dataclass
@@ -86,7 +90,7 @@ def test_directory_holds_what_the_design_says(tmp_path):
     path = run.path
     names = {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "result.json"}
     assert {child.name for child in path.iterdir()} == names
-    assert read(path / "config.json") == {"command": "test", "config": {"lr": 0.1, "widths": [4, 8]}}
+    assert read(path / "config.json") == RECORD
     assert (path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5, "bad": null, "list": [0, 1]}\n'
     assert read(path / "result.json") == {"accuracy": 0.25, "infinite": None}
 
@@ -251,6 +255,26 @@ def test_resume_with_a_damaged_config_says_so(tmp_path, content):
     with pytest.raises(UserError, match=r"config.json is damaged .*: start again with --overwrite") as caught:
         start(tmp_path / "run", resume=True)
     assert "\n" not in str(caught.value)
+
+
+def test_inputs_are_what_the_run_began_with(tmp_path):
+    def resume(**digests):
+        inputs = {name: Input(f"{name} ./file", digest) for name, digest in digests.items()}
+        start(tmp_path / "run", resume=True, inputs=inputs).close()
+
+    start(tmp_path / "run").close()  # by an earlier release
+    resume(loss="a")
+    resume(loss="a", dataset="b")
+    resume()  # interrupted before they were known
+    before = tree(tmp_path)
+    for changed in ({"loss": "c"}, {"loss": "a", "dataset": "c"}):
+        with pytest.raises(UserError, match=rf"run: the content of {[*changed][-1]} ./file is not what .*; put that"):
+            resume(**changed)
+        assert tree(tmp_path) == before
+    assert read(tmp_path / "run" / "config.json")["inputs"] == {"loss": "a", "dataset": "b"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**RECORD, "inputs": ["a"]}))
+    with pytest.raises(UserError, match=r"config.json is damaged \(inputs is no mapping"):
+        resume(loss="a")
 
 
 def test_resume_needs_a_run(tmp_path):
