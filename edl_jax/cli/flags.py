@@ -111,6 +111,8 @@ def _stored(typed: dict[str, str], name: str, config: type) -> Any:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["command"] == name:
             return override(config(), record["config"], source=str(file))
+        if record["command"] == f"{name}-seeds":  # several runs, whose settings differ in the seed alone
+            return override(config(), record["config"]["settings"], source=str(file))
     return None
 
 

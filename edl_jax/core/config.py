@@ -17,6 +17,8 @@ import yaml
 from edl_jax.core.errors import UserError, require, unknown
 
 ConfigT = TypeVar("ConfigT")
+# Metadata of a field that may grow while a run is interrupted, see `grown`.
+GROWS = types.MappingProxyType({"grows": True})
 
 
 def presets_dir() -> Path:
@@ -129,6 +131,29 @@ def completed(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
             found[field.name] = _plain(field.default)
         elif field.default_factory is not dataclasses.MISSING:
             found[field.name] = _plain(field.default_factory())
+    return found
+
+
+def grown(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return a stored plain config with the fields that have grown as they are today.
+
+    A field with `GROWS` for its metadata may grow between a run and its resumption: a tuple at its end, a number up.
+
+    Args:
+      stored: what config.json of a run holds.
+      config: config of the same class, whose fields are those of today.
+    """
+    found = dict(stored)
+    for field in dataclasses.fields(config):
+        if field.metadata != GROWS or field.name not in stored:
+            continue
+        before, now = stored[field.name], _plain(getattr(config, field.name))
+        if isinstance(now, list):
+            grows = isinstance(before, list) and now[: len(before)] == before
+        else:
+            grows = isinstance(before, int) and before <= now
+        if grows:
+            found[field.name] = now
     return found
 
 

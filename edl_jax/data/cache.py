@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,19 @@ _MEMORY_SHARE = 0.5
 
 Array = tuple[tuple[int, ...], npt.DTypeLike]  # shape and dtype
 
+
+class Entry(NamedTuple):
+    """What is kept.
+
+    Attributes:
+      arrays: by name, read-only.
+      checksums: CRC-32 of each.
+    """
+
+    arrays: dict[str, np.ndarray]
+    checksums: dict[str, int]
+
+
 _log = logging.getLogger("edl_jax")
 
 
@@ -38,8 +51,8 @@ def directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen or platformdirs.user_cache_dir("edl_jax", appauthor=False)).expanduser()
 
 
-def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | None:
-    """Return the arrays of an entry, read-only, or `None` if none can be trusted.
+def load(entry: Path, layout: Mapping[str, Array]) -> Entry | None:
+    """Return the content of an entry, or `None` if it cannot be trusted.
 
     An entry that is truncated, damaged or of other arrays counts as absent. From `MAPPED_BYTES` in all on, damage that
     leaves the size of a file is not found.
@@ -49,13 +62,14 @@ def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | No
       layout: name to shape and dtype of every array expected.
     """
     try:
-        checksums = dict(json.loads((entry / CHECKSUMS_FILENAME).read_bytes()))
+        stored = dict(json.loads((entry / CHECKSUMS_FILENAME).read_bytes()))
+        checksums = {name: int(stored[name]) for name in layout}
         arrays = _open(entry, layout)
     except FileNotFoundError:
         if entry.exists():
             _log.warning("cache entry %s is incomplete: decoding again", entry)
         return None
-    except (OSError, TypeError, ValueError, EOFError) as error:
+    except (OSError, TypeError, ValueError, LookupError, EOFError) as error:
         _log.warning("cache entry %s is damaged (%s): decoding again", entry, type(error).__name__)
         return None
     expected = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in layout.items()}
@@ -63,16 +77,16 @@ def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | No
         _log.warning("cache entry %s holds other arrays than expected: decoding again", entry)
         return None
     if _num_bytes(layout) < MAPPED_BYTES:
-        wrong = [name for name, array in arrays.items() if _checksum(array) != checksums.get(name)]
+        wrong = [name for name, array in arrays.items() if _checksum(array) != checksums[name]]
         if wrong:
             _log.warning("cache entry %s is damaged (%s): decoding again", entry, ", ".join(wrong))
             return None
-    return arrays
+    return Entry(arrays, checksums)
 
 
 def build(
     entry: Path, layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], *, name: str
-) -> dict[str, np.ndarray]:
+) -> Entry:
     """Return new arrays, kept as an entry, which is complete or not there at all; another one is replaced.
 
     A directory that cannot be written to, or a full disk, costs a warning in the log "edl_jax": the arrays are then in
@@ -106,7 +120,7 @@ def build(
         _finish(scratch, entry, checksums)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return arrays
+    return Entry(arrays, checksums)
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap:
@@ -122,7 +136,7 @@ def _create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memm
 
 def _in_memory(
     layout: Mapping[str, Array], fill: Callable[[Mapping[str, np.ndarray]], None], need: str, folder: Path
-) -> dict[str, np.ndarray]:
+) -> Entry:
     free = memory.host_available_bytes()
     if free is not None and _num_bytes(layout) > _MEMORY_SHARE * free:
         raise UserError(
@@ -131,7 +145,7 @@ def _in_memory(
         )
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
     fill(arrays)
-    return _read_only(arrays)
+    return Entry(_read_only(arrays), {key: _checksum(array) for key, array in arrays.items()})
 
 
 def _finish(scratch: Path, entry: Path, checksums: Mapping[str, int]) -> None:

@@ -1,5 +1,7 @@
 """From a set on disk to decoded arrays, which are kept in the cache."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -19,8 +21,8 @@ _STATISTICS_BATCH = 5000  # images counted at a time; bincount makes int64 copie
 
 def read(
     source: Source, cache_dir: str | os.PathLike[str] | None = None, image_size: int | None = None
-) -> dict[str, np.ndarray]:
-    """Return the decoded arrays of a set, from the cache if they are there.
+) -> tuple[dict[str, np.ndarray], str]:
+    """Return the decoded arrays of a set, from the cache if they are there, and a hash of their content.
 
     Large ones are mapped from files, so that a set may be larger than memory.
 
@@ -32,6 +34,7 @@ def read(
     Returns:
       `train_images`, `test_images`: uint8 `[N, H, W, C]`; `train_labels`, `test_labels`: int32 `[N]`, all in stored
       order; `mean`, `std`: `channel_statistics` of the training images, or of the test images where there are none.
+      The hash depends on images and labels alone, not on where and when their files were written.
 
     Raises:
       UserError: images of many sizes without `image_size`, damage, or neither disk nor memory for the arrays.
@@ -49,10 +52,11 @@ def read(
         layout[f"{split}_labels"] = ((source.lengths[split],), np.int32)
     size = "" if image_size is None else f"-{image_size}"
     entry = cache.directory(cache_dir) / f"{source.key}{size}"
-    arrays = cache.load(entry, layout)
-    if arrays is None:
-        arrays = cache.build(entry, layout, lambda arrays: fill(arrays, source, image_size), name=source.name)
-    return arrays
+    found = cache.load(entry, layout)
+    if found is None:
+        found = cache.build(entry, layout, lambda arrays: fill(arrays, source, image_size), name=source.name)
+    content = {key: [layout[key][0], found.checksums[key]] for key in sorted(layout) if key not in ("mean", "std")}
+    return found.arrays, hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def fill(arrays: Mapping[str, np.ndarray], source: Source, image_size: int | None) -> None:

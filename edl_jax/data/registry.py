@@ -56,6 +56,7 @@ class Dataset:
       mean: `[C]` float32 mean of each channel over the training images, in 0..1 units.
       std: `[C]` float32 standard deviation of each channel, likewise.
       augment: default augmentation.
+      digest: hash of images and labels, in their order.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Dataset:
     mean: np.ndarray
     std: np.ndarray
     augment: Augment
+    digest: str
 
 
 # Mirrored digits are other characters, or none, and 8x8 digits fill their frame.
@@ -137,13 +139,20 @@ def load(
     else:
         chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
         source = tfds_reader.source(name, chosen.image_shape, chosen.num_classes, data_dir)
-    arrays = decode.read(source, cache_dir, image_size)
+    arrays, digest = decode.read(source, cache_dir, image_size)
     augment = chosen.augment
     if name not in SPECS or image_size is not None:
         augment = dataclasses.replace(augment, padding=_padding(chosen, arrays["test_images"].shape[1]))
     for array in arrays.values():
         array.setflags(write=False)
-    return Dataset(name=name, num_classes=chosen.num_classes, label_names=source.label_names, augment=augment, **arrays)
+    return Dataset(
+        name=name,
+        num_classes=chosen.num_classes,
+        label_names=source.label_names,
+        augment=augment,
+        digest=digest,
+        **arrays,
+    )
 
 
 def file_stem(name: str) -> str:

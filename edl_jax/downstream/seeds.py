@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edl_jax.core.config import GROWS
 from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
 from edl_jax.downstream.config import DownstreamConfig
@@ -29,11 +30,11 @@ class SeedsConfig:
 
     Attributes:
       settings: of every run; its seed is the first one.
-      seeds: of the runs.
+      seeds: of the runs; a resumed one may have further ones at the end.
     """
 
     settings: DownstreamConfig
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = dataclasses.field(metadata=GROWS)
 
     def __post_init__(self) -> None:
         require(len(self.seeds) > 0, "--seeds is empty, expected some numbers, such as 0 1 2")
@@ -66,7 +67,8 @@ def run_seeds(
       data_dir: as for `run`, and so the following.
       cache_dir: where decoded images are kept.
       out: directory of the runs (default `runs/downstream-seeds-<time>`).
-      resume: keep the finished runs in `out`, continue the one that was interrupted, and start the others.
+      resume: keep the finished runs in `out`, continue the one that was interrupted, and start the others; further
+        seeds may follow those that the runs began with.
       overwrite: replace the runs in `out`.
       tensorboard: write scalars for TensorBoard.
       figures: draw figures.
@@ -87,8 +89,8 @@ def run_seeds(
     group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
     # Before anything is written, so that what cannot run leaves nothing behind.
     with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite):
-        dataset = prepare_task(group.settings, data_dir, cache_dir).dataset
-    directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
+        first = prepare_task(group.settings, data_dir, cache_dir)
+    directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite, inputs=first.inputs)
     trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}
     diverged: dict[str, str] = {}
@@ -98,8 +100,8 @@ def run_seeds(
             result = finished_result(path)
             if result is None:
                 settings = dataclasses.replace(config, seed=seed)
-                task = prepare_task(settings, data_dir, cache_dir, dataset)
-                run = Run.open("downstream", settings, out=path, resume=path.is_dir())
+                task = prepare_task(settings, data_dir, cache_dir, first.dataset)
+                run = Run.open("downstream", settings, out=path, resume=path.is_dir(), inputs=task.inputs)
                 try:
                     result = run_one(run, settings, task, trainers, extras, start=start, note=f", seed {seed}")
                 except DivergedError as error:

@@ -65,7 +65,7 @@ def run(
         require_tensorboard()
     with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite):
         task = prepare_task(config, data_dir, cache_dir)
-    directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite)
+    directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite, inputs=task.inputs)
     return run_one(
         directory,
         config,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,7 +14,9 @@ import optax
 from edl_jax import data, loss, models, training
 from edl_jax.backend import memory
 from edl_jax.core.errors import UserError, command, require
+from edl_jax.core.inputs import Input
 from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.loss.registry import digest as loss_digest
 from edl_jax.training.step import AugmentFn, LossFn
 
 
@@ -35,6 +38,7 @@ class Task:
       loop: how an epoch runs.
       schedule: step -> learning rate.
       steps: of an epoch.
+      inputs: data set and loss as they are read from files.
     """
 
     dataset: data.Dataset
@@ -50,6 +54,7 @@ class Task:
     loop: str
     schedule: optax.Schedule
     steps: int
+    inputs: Mapping[str, Input]
 
 
 class _Examples(NamedTuple):
@@ -100,7 +105,14 @@ def prepare_task(
             config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup)
         ),
         steps=steps,
+        inputs=_inputs(config, dataset),
     )
+
+
+def _inputs(config: DownstreamConfig, dataset: data.Dataset) -> dict[str, Input]:
+    found = {"dataset": Input(f"data set {config.dataset}", dataset.digest)}
+    digest = loss_digest(config.loss)
+    return found if digest is None else {**found, "loss": Input(f"loss {config.loss}", digest)}
 
 
 def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> _Examples:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
 
 _SUFFIX = ".safetensors"
+_PRIORS = resources.files("edl_jax.loss.artifacts") / "priors"
 
 
 def names() -> list[str]:
@@ -72,6 +74,21 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | 
     return _shipped(path) if isinstance(path, str) and path in _priors() else read(path)
 
 
+def digest(name: str | os.PathLike[str]) -> str | None:
+    """Return the SHA-256 of the file that the loss of a name or path is read from, or None where it is code.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    if name in ZOO:
+        return None
+    if isinstance(name, str) and name in _priors():
+        content = (_PRIORS / f"{name}{_SUFFIX}").read_bytes()
+    else:
+        content = Path(name).expanduser().read_bytes()
+    return hashlib.sha256(content).hexdigest()
+
+
 def artifact_of(name: str, **hyper_parameters: Any) -> Artifact | FormulaArtifact | NamedArtifact:
     """Return what stores the loss that `get` gives for the same arguments.
 
@@ -84,16 +101,15 @@ def artifact_of(name: str, **hyper_parameters: Any) -> Artifact | FormulaArtifac
 
 @functools.cache
 def _shipped(name: str) -> Artifact | FormulaArtifact | NamedArtifact:
-    with resources.as_file(resources.files("edl_jax.loss.artifacts") / "priors" / f"{name}{_SUFFIX}") as path:
+    with resources.as_file(_PRIORS / f"{name}{_SUFFIX}") as path:
         return read(path)
 
 
 @functools.cache
 def _priors() -> tuple[str, ...]:
-    folder = resources.files("edl_jax.loss.artifacts") / "priors"
-    if not folder.is_dir():
+    if not _PRIORS.is_dir():
         return ()
-    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(_SUFFIX)))
+    return tuple(sorted(Path(f.name).stem for f in _PRIORS.iterdir() if f.name.endswith(_SUFFIX)))
 
 
 def _refuse(name: str | os.PathLike[str], hyper_parameters: dict[str, Any]) -> None:

@@ -255,3 +255,24 @@ def test_a_stored_config_of_an_earlier_release_is_completed_with_defaults():
     expected = {**presets.to_dict(Outer()), **stored, "inner": {"size": 3, "widths": [4]}}
     assert presets.completed(stored, config) == expected
     assert stored == {"name": "b", "gone": 1, "inner": {"size": 3}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Growing:
+    seeds: tuple[int, ...] = dataclasses.field(default=(1, 2), metadata=presets.GROWS)
+    runs: int = dataclasses.field(default=3, metadata=presets.GROWS)
+    fixed: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("stored", "refused"),
+    [
+        ({"seeds": [1], "runs": 2}, []),
+        ({"seeds": [2], "runs": 4}, ["runs: 4 -> 3", "seeds: [2] -> [1, 2]"]),
+        ({"seeds": [1, 2, 3], "runs": "2"}, ["runs: 2 -> 3", "seeds: [1, 2, 3] -> [1, 2]"]),
+        ({"seeds": None, "runs": 3, "fixed": [1]}, ["fixed: [1] -> [1, 2]", "seeds: None -> [1, 2]"]),
+    ],
+)
+def test_fields_that_may_grow_do_so_at_their_end_alone(stored, refused):
+    stored = {"fixed": [1, 2], **stored}
+    assert presets.differences(presets.grown(stored, Growing()), presets.to_dict(Growing())) == refused

@@ -21,7 +21,7 @@ MOMENTS = [
     ("half a line", "after", 3),
     ("inside a checkpoint", "before", 3),
     ("save", "after", 3),
-    ("inside an atomic write", "after", 6),
+    ("inside an atomic write", "after", 8),
     ("result.json", "before", 1),
     ("finish", "after", 1),
 ]
@@ -32,7 +32,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from edl_jax.core import files, runs
 
@@ -76,8 +75,7 @@ def arm(folder, method, when, number):
     elif method == "half a line":
         patch(runs.Run, "log_all", when, number, cut)
     elif method == "inside a checkpoint":  # its numbers are written, it has not its name
-        patch(os, "rename", when, number, only=lambda source, *_: "checkpoints" in str(source))
-        patch(Path, "rename", when, number, only=lambda source, *_: "checkpoints" in str(source))
+        patch(Path, "replace", when, number, only=lambda source, *_: "checkpoints" in str(source))
     elif method == "inside an atomic write":
         patch(files.os, "fsync", when, number)
     elif method == "result.json":
@@ -111,7 +109,7 @@ for method, when, number in moments:
     killed = fork(lambda: (arm(folder, method, when, number), work(folder)))
     finished = (folder / "result.json").exists()
     endings[folder.name] = (killed, finished, fork(lambda: work(folder)))
-print(json.dumps({"endings": endings, "heavy": sorted({"flax", "evosax", "optax"} & set(sys.modules))}))
+print(json.dumps({"endings": endings, "heavy": sorted({"flax", "evosax", "optax", "orbax"} & set(sys.modules))}))
 """
 
 
@@ -141,7 +139,7 @@ def content(folder):
         "config": (folder / "config.json").read_text(),
         "finished": json.loads((folder / "environment.json").read_text())["finished"],
         "checkpoint": (step, jax.tree.map(lambda x: np.asarray(x).tolist(), state)),
-        "checkpoints": [name for name in checkpoints if name.isdecimal()],
+        "checkpoints": checkpoints,
     }
 
 
@@ -156,7 +154,7 @@ def test_a_run_that_is_not_killed(killed, whole):
     assert said["endings"]["whole"] == 0
     assert said["heavy"] == []
     assert [json.loads(line)["step"] for line in whole["metrics"].splitlines()] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert whole["checkpoints"] == ["3", "4"]
+    assert whole["checkpoints"] == ["3.safetensors", "4.safetensors"]
     assert whole["checkpoint"][1]["count"] == 4
     assert whole["finished"] is True
 

@@ -1,7 +1,6 @@
 import contextlib
 import dataclasses
 import errno
-import gc
 import json
 import os
 import re
@@ -17,15 +16,19 @@ import pytest
 from flax import struct
 
 from edl_jax.cli import main as cli
-from edl_jax.core import environment, files, runs
+from edl_jax.core import checkpoints, destination, environment, files
 from edl_jax.core.errors import UserError
-from edl_jax.core.runs import Run
+from edl_jax.core.inputs import Input
+from edl_jax.core.runs import Run, read_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     lr: float = 0.1
     widths: tuple[int, ...] = (4, 8)
+
+
+RECORD = {"command": "test", "config": {"lr": 0.1, "widths": [4, 8]}}
 
 
 @struct.dataclass
@@ -79,10 +82,6 @@ def tree(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def largest_file(folder: Path) -> Path:
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-
-
 def test_directory_holds_what_the_design_says(tmp_path):
     run = start(tmp_path / "deep" / "run")
     run.log({"step": 1, "loss": jnp.float32(0.5), "bad": float("nan"), "list": np.arange(2)})
@@ -91,7 +90,7 @@ def test_directory_holds_what_the_design_says(tmp_path):
     path = run.path
     names = {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "result.json"}
     assert {child.name for child in path.iterdir()} == names
-    assert read(path / "config.json") == {"command": "test", "config": {"lr": 0.1, "widths": [4, 8]}}
+    assert read(path / "config.json") == RECORD
     assert (path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5, "bad": null, "list": [0, 1]}\n'
     assert read(path / "result.json") == {"accuracy": 0.25, "infinite": None}
 
@@ -123,7 +122,8 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
     second = start(tmp_path / "run", resume=True)
     second._start -= 20.0
     second.save(1, {"x": jnp.zeros(2)})
-    second._start -= 500.0  # killed: neither close nor finish is called
+    second._start -= 500.0
+    del second  # killed: neither close nor finish is called
     third = start(tmp_path / "run", resume=True)
     third._start -= 1.0
     third.finish({})
@@ -132,7 +132,7 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
 
 def test_default_directories_of_the_same_second_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs.time, "strftime", lambda *_: "20260102-030405")
+    monkeypatch.setattr(destination.time, "strftime", lambda *_: "20260102-030405")
     paths = [Run.open("test", Config(), out=None).path for _ in range(3)]
     assert [path.name for path in paths] == ["test-20260102-030405" + end for end in ("", "-2", "-3")]
     assert {path.parent for path in paths} == {tmp_path / "runs"}
@@ -159,7 +159,7 @@ def test_overwrite_replaces_a_run(tmp_path):
     old.finish({})
     (old.path / "link").symlink_to(tmp_path)
     new = start(tmp_path / "run", overwrite=True)
-    assert {child.name for child in new.path.iterdir()} == {"config.json", "environment.json"}
+    assert {child.name for child in new.path.iterdir()} == {".lock", "config.json", "environment.json"}
     assert new.metrics() == []
     assert new.restore(make_state(0)) is None
 
@@ -172,12 +172,12 @@ def test_interrupted_overwrite_can_be_repeated(tmp_path, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.shutil, "rmtree", interrupt)
+    monkeypatch.setattr(destination.shutil, "rmtree", interrupt)
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path / "run", overwrite=True)
     monkeypatch.undo()
     new = start(tmp_path / "run", overwrite=True)
-    assert {child.name for child in new.path.iterdir()} == {"config.json", "environment.json"}
+    assert {child.name for child in new.path.iterdir()} == {".lock", "config.json", "environment.json"}
 
 
 def test_overwrite_works_through_a_link(tmp_path):
@@ -255,6 +255,26 @@ def test_resume_with_a_damaged_config_says_so(tmp_path, content):
     with pytest.raises(UserError, match=r"config.json is damaged .*: start again with --overwrite") as caught:
         start(tmp_path / "run", resume=True)
     assert "\n" not in str(caught.value)
+
+
+def test_inputs_are_what_the_run_began_with(tmp_path):
+    def resume(**digests):
+        inputs = {name: Input(f"{name} ./file", digest) for name, digest in digests.items()}
+        start(tmp_path / "run", resume=True, inputs=inputs).close()
+
+    start(tmp_path / "run").close()  # by an earlier release
+    resume(loss="a")
+    resume(loss="a", dataset="b")
+    resume()  # interrupted before they were known
+    before = tree(tmp_path)
+    for changed in ({"loss": "c"}, {"loss": "a", "dataset": "c"}):
+        with pytest.raises(UserError, match=rf"run: the content of {[*changed][-1]} ./file is not what .*; put that"):
+            resume(**changed)
+        assert tree(tmp_path) == before
+    assert read(tmp_path / "run" / "config.json")["inputs"] == {"loss": "a", "dataset": "b"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**RECORD, "inputs": ["a"]}))
+    with pytest.raises(UserError, match=r"config.json is damaged \(inputs is no mapping"):
+        resume(loss="a")
 
 
 def test_resume_needs_a_run(tmp_path):
@@ -342,50 +362,37 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
     run = start(tmp_path / "run")
     for step in (1, 2, 3):
         run.save(step, make_state(step))
-    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"2", "3"}
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"2.safetensors", "3.safetensors"}
     assert run.restore(make_state(0))[0] == 3
 
 
 DAMAGE = {
-    "truncated": lambda folder: os.truncate(largest_file(folder), largest_file(folder).stat().st_size // 2),
-    "flipped": lambda folder: flip(largest_file(folder)),
-    "emptied": lambda folder: [path.write_bytes(b"") for path in folder.rglob("*") if path.is_file()],
-    "without_files": lambda folder: [path.unlink() for path in folder.rglob("*") if path.is_file()],
-    "without_data": lambda folder: subprocess.run(["rm", "-r", str(folder / "default")], check=True),
-    "without_metadata": lambda folder: (folder / "default" / "_METADATA").unlink(),
+    "truncated": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "flipped": lambda file: flip(file, 0.5),
+    "flipped_name": lambda file: flip(file, file.read_bytes().index(b"counter") / file.stat().st_size),
+    "emptied": lambda file: file.write_bytes(b""),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"\0"),
 }
 
 
-@pytest.fixture
-def orbax_leftovers():
-    """Have what orbax leaves behind of a failed read collected within the test (it warns then)."""
-    yield
-    gc.collect()
-
-
-reads_damage = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-def flip(path: Path) -> None:
+def flip(path: Path, where: float) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x55
+    content[round(len(content) * where)] ^= 0x55
     path.write_bytes(content)
 
 
-@reads_damage
-@pytest.mark.usefixtures("orbax_leftovers")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog, damage):
     run = start(tmp_path / "run")
     for step in (1, 2):
         run.save(step, make_state(step))
     run.close()
-    DAMAGE[damage](run.path / "checkpoints" / "2")
+    DAMAGE[damage](run.path / "checkpoints" / "2.safetensors")
     run = start(tmp_path / "run", resume=True)
     step, state = run.restore(make_state(0))
     assert step == 1
     assert_same(state, make_state(1))
-    assert "checkpoint 2 of" in caplog.text
+    assert "checkpoint 2 in" in caplog.text
     assert "unreadable, going on from 1" in caplog.text
     # The damaged one is made again, and is the newest once more.
     run.save(2, make_state(22))
@@ -395,8 +402,6 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog
     assert_same(state, make_state(22))
 
 
-@reads_damage
-@pytest.mark.usefixtures("orbax_leftovers")
 def test_a_run_of_which_no_checkpoint_is_readable_is_not_silently_begun_again(tmp_path):
     run = start(tmp_path / "run")
     run.log_all([{"step": 1}, {"step": 2}])
@@ -404,36 +409,54 @@ def test_a_run_of_which_no_checkpoint_is_readable_is_not_silently_begun_again(tm
         run.save(step, make_state(step))
     run.close()
     for step in "12":
-        DAMAGE["truncated"](run.path / "checkpoints" / step)
+        DAMAGE["truncated"](run.path / "checkpoints" / f"{step}.safetensors")
     run = start(tmp_path / "run", resume=True)
-    with pytest.raises(UserError, match=r"no checkpoint of .*run can be read \(2: .*--overwrite") as caught:
+    with pytest.raises(UserError, match=r"no checkpoint in .*run/checkpoints can be read \(2: .*--overwrite") as caught:
         run.restore(make_state(0))
     assert "\n" not in str(caught.value)
     run.close()
-    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"1", "2"}
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"1.safetensors", "2.safetensors"}
     assert run.metrics() == [{"step": 1}, {"step": 2}]
 
 
-@reads_damage
-@pytest.mark.usefixtures("orbax_leftovers")
-def test_checkpoints_of_another_structure_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"y": jnp.zeros(3)}, r"it has other arrays than this run, of which one is \['x'\]"),
+        ({"x": jnp.zeros((3, 1))}, r"\['x'\] is \(3,\), expected \(3, 1\)"),
+        ({"x": jnp.zeros(3, jnp.int32)}, "checksum"),
+    ],
+)
+def test_checkpoints_of_another_structure_are_refused(tmp_path, other, reason):
     run = start(tmp_path / "run")
     run.save(1, {"x": jnp.zeros((3,))})
-    with pytest.raises(UserError, match=r"no checkpoint of .* can be read"):
-        run.restore({"y": jnp.zeros((3,))})
+    with pytest.raises(UserError, match=rf"no checkpoint in .* can be read \(1: .*{reason}"):
+        run.restore(other)
 
 
-def test_unfinished_checkpoint_of_a_kill_is_ignored_and_replaced(tmp_path):
-    run = start(tmp_path / "run")
+@pytest.mark.parametrize(
+    "name", ["a [b] *?", "back\\slash", "two\nlines", "-dash", "ünïcödé 学习", "dot.", "{a,b}%41#$x$", "n" * 200]
+)
+def test_a_path_is_a_string_and_no_pattern(tmp_path, name):
+    run = start(tmp_path / name / "run [1]")
     run.save(1, make_state(1))
-    run.close()
-    unfinished = run.path / "checkpoints" / "2.orbax-checkpoint-tmp" / "default"
-    unfinished.mkdir(parents=True)
-    (unfinished / "_METADATA").write_text("{")
-    run = start(tmp_path / "run", resume=True)
-    assert run.restore(make_state(0))[0] == 1
-    run.save(2, make_state(2))
-    assert run.restore(make_state(0))[0] == 2
+    run.log({"step": 1})
+    run.finish({})
+    step, state = read_checkpoint(run.path, make_state(0))
+    assert step == 1
+    assert_same(state, make_state(1))
+    assert start(run.path, resume=True).metrics() == [{"step": 1}]
+
+
+def test_a_save_that_cannot_be_read_back_fails_and_leaves_the_ones_before(tmp_path, monkeypatch):
+    run = start(tmp_path / "run")
+    for step in (1, 2):
+        run.save(step, make_state(step))
+    before = tree(run.path / "checkpoints")
+    monkeypatch.setattr(checkpoints, "write_atomic", lambda path, content: files.write_atomic(path, content[:-1]))
+    with pytest.raises(UserError, match=r"checkpoint 3 in .*checkpoints is not what was written: .* another one"):
+        run.save(3, make_state(3))
+    assert tree(run.path / "checkpoints") == before
 
 
 def test_write_atomic_replaces_the_file_or_leaves_it(tmp_path, monkeypatch):
@@ -489,6 +512,8 @@ def test_full_disk_loses_nothing(tmp_path):
             run.log_all([{"step": 2, "x": "y" * 8192}])
         with pytest.raises(OSError, match="No space left"):
             run.finish({"accuracy": 1.0})
+        with pytest.raises(OSError, match="No space left"):
+            run.close()
         assert not (run.path / "result.json").exists()
         with pytest.raises((OSError, UserError), match="No space left"):
             start(disk / "other")

@@ -160,7 +160,7 @@ def test_full_disk_costs_one_warning_and_leaves_nothing(tmp_path, caplog):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
+        arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set").arrays
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_at_the_last_file_costs_one_warning(tmp_path, monkey
         raise OSError("No space left on device")
 
     monkeypatch.setattr(cache.Path, "write_text", full)
-    arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
+    arrays = cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set").arrays
     assert arrays["images"].sum() == 4 << 20
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert list(tmp_path.iterdir()) == []
@@ -201,7 +201,7 @@ def test_what_fails_while_it_is_filled_leaves_no_entry(tmp_path):
 def test_arrays_outlive_their_entry_and_cannot_be_written_to(tmp_path, monkeypatch, mapped_bytes):
     monkeypatch.setattr(cache, "MAPPED_BYTES", mapped_bytes)
     cache.build(tmp_path / "entry", LAYOUT, fill_with_ones, name="a set")
-    arrays = cache.load(tmp_path / "entry", LAYOUT)
+    arrays = cache.load(tmp_path / "entry", LAYOUT).arrays
     shutil.rmtree(tmp_path / "entry")
     assert isinstance(arrays["images"].base, np.memmap) == (mapped_bytes == 1)
     assert arrays["images"].sum() == 4 << 20

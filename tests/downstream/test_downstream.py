@@ -35,7 +35,7 @@ def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
     assert rows[-1]["step"] == 32
     assert rows[0]["lr"] == pytest.approx(0.1 * 7 / 8)  # last step of the warm-up epoch
     assert 0 < rows[-1]["lr"] < 0.001
-    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"3", "4"}
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"3.safetensors", "4.safetensors"}
     for key in ("test_accuracy", "test_nll", "test_ece"):
         assert result[key] == rows[-1][key]
     best = max(rows, key=lambda row: row["test_accuracy"])
@@ -117,7 +117,7 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     assert "cross_entropy" in message
     assert f"(epoch {epoch}, lr 0." in message
     assert f"checkpoint is that of epoch {epoch - 1} in {directory}" in message
-    assert (directory / "checkpoints" / str(epoch - 1)).is_dir()
+    assert (directory / "checkpoints" / f"{epoch - 1}.safetensors").is_file()
     assert not (directory / "result.json").exists()
     # The kept checkpoint is usable: with a loss that behaves, the run goes on from there.
     monkeypatch.undo()
@@ -131,7 +131,7 @@ def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
         DivergedError, match=r"at step 0 \(epoch 1, lr 0\): the last good checkpoint is that of epoch 0"
     ):
         run(SMALL, out=tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+    assert (tmp_path / "run" / "checkpoints" / "0.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

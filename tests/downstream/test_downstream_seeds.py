@@ -17,6 +17,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 from edl_jax.downstream import task as tasks
 from edl_jax.downstream.seeds import COMMAND
+from edl_jax.downstream.train import Extras
 from edl_jax.study import summary
 
 
@@ -43,7 +44,7 @@ def test_each_run_is_that_of_its_seed_alone(several, finished):
     assert numbers(json.loads((out / "seed-0" / "result.json").read_text())) == numbers(expected)
     assert [numbers(row) for row in rows_of(out / "seed-0")] == [numbers(row) for row in rows_of(single)]
     assert (out / "seed-0" / "config.json").read_text() == (single / "config.json").read_text()
-    for name in ("checkpoints/4", "report.json", "environment.json"):
+    for name in ("checkpoints/4.safetensors", "report.json", "environment.json"):
         assert (out / "seed-0" / name).exists()
     assert json.loads((out / "result.json").read_text()) == result
 
@@ -82,7 +83,7 @@ class Killed(BaseException):
     """Stands for a kill between two statements."""
 
 
-def test_resume_keeps_finished_seeds_and_continues_the_others(several, tmp_path, monkeypatch):
+def test_resume_keeps_finished_seeds_continues_the_others_and_adds_further_ones(several, tmp_path, monkeypatch):
     original, calls = Run.log, []
 
     def die_after(self, row):
@@ -98,9 +99,18 @@ def test_resume_keeps_finished_seeds_and_continues_the_others(several, tmp_path,
             run_seeds(SMALL, (3, 0), out=out)
     assert not (out / "result.json").exists()
     before = (out / "seed-3" / "environment.json").read_bytes()
-    resumed = run_seeds(SMALL, (3, 0), out=out, resume=True)
+    for seeds in ((0, 3), (3,), (3, 1, 0)):
+        with pytest.raises(UserError, match=r"another config \(config.seeds: \[3, 0\] -> \["):
+            run_seeds(SMALL, seeds, out=out, resume=True)
+    # Further seeds may follow; settings that are not typed are those of the runs.
+    line = ["downstream", "--out", str(out), "--resume", "--seeds", "3", "0", "7"]
+    with monkeypatch.context() as patch:
+        patch.setattr("edl_jax.downstream.seeds.Extras", lambda *_, **__: Extras(figures=False))
+        assert cli.main(line) == 0
+    resumed = json.loads((out / "result.json").read_text())
+    assert resumed["seeds"] == [3, 0, 7]
     assert (out / "seed-3" / "environment.json").read_bytes() == before
-    assert [numbers(run) for run in resumed["runs"]] == [numbers(run) for run in several[1]["runs"]]
+    assert [numbers(run) for run in resumed["runs"][:2]] == [numbers(run) for run in several[1]["runs"]]
 
 
 def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypatch, capsys, caplog):

@@ -1,6 +1,7 @@
 """From a folder of images to a trained and evaluated classifier, as a user types it."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -48,6 +49,17 @@ def test_a_folder_is_trained_on_streamed_and_evaluated(folder, tmp_path, monkeyp
     assert cli.main(["evaluate", str(out)]) == 0
     assert json.loads((out / "evaluation" / "zeros_and_ones.json").read_text())["accuracy"] == result["test_accuracy"]
     capsys.readouterr()
+    # Files that were touched are the same set; one that was replaced makes another.
+    image, other, *_ = sorted((folder / "train" / "one").iterdir())
+    os.utime(image, (0, 0))
+    assert cli.main([*line, "--loss", "cross_entropy", "--out", str(out), "--resume"]) == 0
+    content = image.read_bytes()
+    image.write_bytes(other.read_bytes())
+    assert cli.main([*line, "--loss", "cross_entropy", "--out", str(out), "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert f"cannot resume {out}: the content of data set ./zeros_and_ones is not what the run began with" in err
+    assert err.count("\n") == 1
+    image.write_bytes(content)
     (folder / "train" / "one" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     assert cli.main([*line, "--out", str(tmp_path / "other")]) == 2
     assert "train/one/broken.jpg is no image that can be decoded: replace the file" in capsys.readouterr().err

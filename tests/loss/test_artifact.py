@@ -1,5 +1,6 @@
 """Artifacts on disk: what comes back, and one line for everything that cannot."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from edl_jax import loss
 from edl_jax.core.errors import UserError
+from edl_jax.loss import registry
 
 FORMAT_V1 = Path(__file__).parent / "data" / "format_v1.safetensors"
 
@@ -380,6 +382,14 @@ def test_shipped_priors_are_small_and_say_where_they_come_from():
         metadata = loss.load_artifact(path.stem).metadata
         assert metadata["config"]["mixture"]
         assert str(Path.home()) not in json.dumps(dict(metadata))
+
+
+def test_a_digest_is_that_of_the_file_that_a_loss_is_read_from(path, monkeypatch):
+    monkeypatch.setenv("HOME", str(path.parent))
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert registry.digest(path) == registry.digest(str(path)) == registry.digest(f"~/{path.name}") == expected
+    assert registry.digest("edl") == hashlib.sha256((PRIORS / "edl.safetensors").read_bytes()).hexdigest()
+    assert registry.digest("cross_entropy") is None
 
 
 def test_public_names():

@@ -32,7 +32,7 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
     """The unfinished run, killed after two of six generations and resumed by the code of today."""
-    folder = shutil.copytree(OLD / "unfinished", tmp_path_factory.mktemp("old") / "run")
+    folder = shutil.copytree(OLD / "unfinished", tmp_path_factory.mktemp("old") / "run[1]")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining, "draw", lambda *_: None)  # tests/docs/test_notebook.py does
         patch.setattr(drop_in, "NUM_CLASSES", (2, 10, 100))  # 1,000 cost the most
@@ -58,6 +58,8 @@ def test_an_unfinished_run_goes_on_to_the_same_numbers(resumed):
     for name, value in old["r_squared"].items():
         assert result["r_squared"][name] == pytest.approx(value, abs=0.02), name
     assert read(folder / "environment.json")["finished"] is True
+    # Orbax's checkpoint was read, and counts among the two that are kept.
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"4.safetensors", "6.safetensors"}
 
 
 def test_its_loss_is_the_same_network(resumed):

@@ -26,7 +26,7 @@ from edl_jax.pretrain import PretrainConfig, evolve as pretrain
 from edl_jax.pretrain.generations import make_evolution
 from edl_jax.study.ablate import AblateConfig, report, run
 from edl_jax.study.ablate.factors import FACTORS, cells
-from edl_jax.study.ablate.measurement import load, measure
+from edl_jax.study.ablate.measurement import complete, load, measure
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
 # Cells that differ in std alone have one program, that of two runs of `pretrain --config debug`.
@@ -212,6 +212,34 @@ def test_damaged_and_foreign_cells_are_redone(study, copy, preset):
         np.testing.assert_array_equal(mine.test_ratio, first.test_ratio)
 
 
+def test_runs_that_are_added_to_a_cell_leave_its_own_as_they_are(study, preset):
+    base = config_of(preset).base
+    before = load(study[0] / "cells" / CELLS[0], base)
+    assert complete(before, base, base, 2, math.inf) is before
+    longer = complete(before, base, base, 4, math.inf)
+    # From seed 1 on, the second run is the third from seed 0 on.
+    shifted = measure(dataclasses.replace(base, seed=1), base, 2, math.inf)
+    for name in ("fitness_ratio", "mean_ratio", "ranking_accuracy", "population_spread", "test_ratio"):
+        mine, earlier = getattr(longer, name), getattr(before, name)
+        assert mine.shape == (4, *earlier.shape[1:])
+        np.testing.assert_array_equal(mine[:2], earlier)
+        np.testing.assert_array_equal(mine[2], getattr(shifted, name)[1])
+    assert not np.array_equal(longer.fitness_ratio[3], longer.fitness_ratio[2])
+    assert longer[5:] == before[5:]
+
+
+@pytest.mark.slow
+def test_runs_are_added_to_a_finished_study(study, copy, preset):
+    assert cli.main(["ablate", "--config", str(preset), "--out", str(copy), "--resume", "--runs", "4"]) == 0
+    config = config_of(preset)
+    for name, cell in zip(CELLS, cells(config.base, config.factors), strict=True):
+        longer, before = (load(folder / "cells" / name, cell.config) for folder in (copy, study[0]))
+        for mine, earlier in zip(longer[:5], before[:5], strict=True):
+            np.testing.assert_array_equal(mine[:2], earlier)
+            assert mine.shape == (4, *earlier.shape[1:])
+    assert numbers(copy)["factors"]["std"]["1"] != numbers(study[0])["factors"]["std"]["1"]
+
+
 def flipped(content):
     """Return `content` with bytes of the compressed numbers changed."""
     middle = len(content) // 3
@@ -245,7 +273,7 @@ def test_a_cell_that_lacks_numbers_is_no_result(copy, preset):
     assert load(file, base) is None
 
 
-@pytest.mark.parametrize("flags", ["--runs 3", "--base.seed 7", "--factors r", "--base.network.hidden 5"])
+@pytest.mark.parametrize("flags", ["--runs 1", "--base.seed 7", "--factors r", "--base.network.hidden 5"])
 def test_resume_refuses_another_config(study, preset, capsys, flags):
     directory, _ = study
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
@@ -277,16 +305,6 @@ def test_cells_that_differ_in_noise_have_common_random_numbers(study, preset):
     for a, b in zip(*starts, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a[0], a[1])  # seeds differ
-
-
-def test_a_seed_keeps_its_numbers_whatever_the_other_seeds(study, preset):
-    """Runs are of seed, seed + 1, ...: the second run from seed 0 on is the first from seed 1 on."""
-    base = config_of(preset).base
-    stored = load(study[0] / "cells" / CELLS[0], base)
-    shifted = measure(dataclasses.replace(base, seed=1), base, 2, math.inf)
-    for name in ("fitness_ratio", "mean_ratio", "ranking_accuracy", "population_spread", "test_ratio"):
-        np.testing.assert_array_equal(getattr(shifted, name)[0], getattr(stored, name)[1])
-        assert not np.array_equal(getattr(shifted, name)[1], getattr(stored, name)[1])
 
 
 def test_a_cheaper_cell_is_followed_to_the_time_of_the_base_but_not_without_end(study, preset):

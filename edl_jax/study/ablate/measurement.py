@@ -1,5 +1,6 @@
 """A cell of an ablation: what it measures, and its file."""
 
+import dataclasses
 import io
 import json
 import math
@@ -59,8 +60,40 @@ def generations_within(budget: float, seconds: float) -> int:
     return max(int(budget / seconds * (1.0 + 1e-9)), 1)  # the base's own must not be one short by rounding
 
 
-def measure(config: PretrainConfig, base: PretrainConfig, runs: int, budget: float) -> Result:
-    """Evolve `runs` seeds of one cell: equal evaluations first, then on to `budget` seconds a run."""
+def runs_of(result: Result | None) -> int:
+    """Return how many runs a cell has."""
+    return 0 if result is None else len(result.test_ratio)
+
+
+def complete(stored: Result | None, config: PretrainConfig, base: PretrainConfig, runs: int, budget: float) -> Result:
+    """Return a cell of `runs` seeds; those that are stored stay as they are, and the others are as long."""
+    have = runs_of(stored)
+    if stored is None or have > runs:
+        return measure(config, base, runs, budget)
+    if have == runs:
+        return stored
+    others = dataclasses.replace(config, seed=config.seed + have)
+    added = measure(others, base, runs - have, budget, length=stored.fitness_ratio.shape[1])
+    columns: dict[str, Any] = {
+        name: np.concatenate([values, getattr(added, name)])
+        for name, values in stored._asdict().items()
+        if np.ndim(values)
+    }
+    return stored._replace(**columns)
+
+
+def measure(
+    config: PretrainConfig, base: PretrainConfig, runs: int, budget: float, *, length: int | None = None
+) -> Result:
+    """Evolve `runs` seeds of one cell: equal evaluations first, then on to `budget` seconds a run.
+
+    Args:
+      config: of the cell.
+      base: of the base cell.
+      runs: number of seeds, from that of `config` on.
+      budget: seconds a run.
+      length: generations in place of those that the budget has room for.
+    """
     even = generations(config, base)
     chunk = max(even // _CHUNKS, 1)
     start = time.perf_counter()
@@ -86,7 +119,9 @@ def measure(config: PretrainConfig, base: PretrainConfig, runs: int, budget: flo
         if done == even:
             test = _test(evolution, search.best, optimum, config.seed, config.reuse)
             alone = _seconds_alone(evolution, seconds, runs)
-            if math.isfinite(budget):
+            if length is not None:
+                target = length
+            elif math.isfinite(budget):
                 target = min(max(even, generations_within(budget, alone)), _LONGEST * base.generations)
     table = {name: np.concatenate(parts, axis=1) for name, parts in columns.items()}
     return Result(

@@ -13,13 +13,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from edl_jax.core.config import GROWS
 from edl_jax.core.errors import require, unknown
 from edl_jax.core.runs import Run
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.ablate import report
 from edl_jax.study.ablate.factors import FACTORS, Cell, cells, generations
-from edl_jax.study.ablate.measurement import Result, cell_file, load, measure, save, times
+from edl_jax.study.ablate.measurement import Result, cell_file, complete, load, runs_of, save, times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +29,8 @@ class AblateConfig:
 
     factors: tuple[str, ...] = tuple(FACTORS)
     """Factors to vary (default: all)."""
-    runs: int = 10
-    """Seeds per cell, from the base's seed on."""
+    runs: int = dataclasses.field(default=10, metadata=GROWS)
+    """Seeds per cell, from the base's seed on; --resume may add some."""
     base: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
     """The config around which factors vary."""
 
@@ -77,17 +78,16 @@ def run(
     try:
         print(_announcement(todo, config.runs), flush=True)
         results: dict[int, Result] = {}
+        stored = [load(cell_file(directory.path, i), cell.config) for i, cell in enumerate(todo)]
         bar = tqdm(todo, unit="cell", desc="ablate", disable=not sys.stderr.isatty())
         for i, cell in enumerate(bar):
-            path = cell_file(directory.path, i)
-            stored = load(path, cell.config)
             budget = results[0].seconds * base.generations if results else math.inf
-            results[i] = measure(cell.config, base, config.runs, budget) if stored is None else stored
-            if stored is None:
-                save(path, cell.config, results[i])
+            results[i] = complete(stored[i], cell.config, base, config.runs, budget)
+            if results[i] is not stored[i]:
+                save(cell_file(directory.path, i), cell.config, results[i])
             if i == 0:
-                left = [other for j, other in enumerate(todo) if not cell_file(directory.path, j).exists()]
-                print(_estimate(left, base, results[0], config.runs), flush=True)
+                left = [(cell, config.runs - runs_of(found)) for cell, found in zip(todo, stored, strict=True)][1:]
+                print(_estimate([pair for pair in left if pair[1]], base, results[0]), flush=True)
         if retime:
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
@@ -106,10 +106,11 @@ def _announcement(todo: list[Cell], runs: int) -> str:
     )
 
 
-def _estimate(left: list[Cell], base: PretrainConfig, measured: Result, runs: int) -> str:
+def _estimate(left: list[tuple[Cell, int]], base: PretrainConfig, measured: Result) -> str:
+    """Return a line on the time that cells take of which some runs are missing, as many as stand beside each."""
     seconds = measured.seconds
     total = 0.0
-    for cell in left:
+    for cell, runs in left:
         size = cell.config.es.population_size / base.es.population_size
         # Measured: networks that cannot be tabulated cost about 25 times as much.
         size *= 25.0 if base.is_tabulated and not cell.config.is_tabulated else 1.0
