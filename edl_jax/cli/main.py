@@ -8,6 +8,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 import textwrap
 import traceback
@@ -15,8 +16,9 @@ from collections.abc import Sequence
 
 from edl_jax import __version__
 from edl_jax.backend import cache
-from edl_jax.core import status
+from edl_jax.core import status, streams
 from edl_jax.core.errors import UserError, command, unknown
+from edl_jax.core.stopping import Signals, Stop
 
 # name -> (module, what it does)
 COMMANDS = {
@@ -29,6 +31,8 @@ COMMANDS = {
     "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
+# Those that make a run: they are given the signals, and stop when it suits the run.
+RUNS = ("pretrain", "ablate", "downstream")
 
 # A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,36 +41,39 @@ _FULL = os.strerror(errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 interrupted, 2 bad input, 3 diverged training."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and return its exit code: 0 done, 2 bad input, 3 diverged training, 128 + N: signal N."""
+    if arguments is None:
+        streams.outlive_readers()
+    with Signals() as signals:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments), signals)
+        if arguments is None and code > 128:
+            _leave(code)
+    return code
+
+
+def _main(args: list[str], signals: Signals) -> int:
     debug, cached = "--debug" in args, "--no-compilation-cache" not in args
     args = [arg for arg in args if arg not in ("--debug", "--no-compilation-cache")]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return _dispatch(args, cached)
-    except UserError as error:
-        code = _fail(str(error), error.exit_code, debug)
-        if error.detail:
-            print(textwrap.indent(error.detail, "  "), file=sys.stderr)
-        return code
+        return _dispatch(args, cached, signals)
     except KeyboardInterrupt:
-        resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
-        hint = ": give the same command with --out and --resume to go on" if resumable else ""
-        code = _fail(f"interrupted{hint}", 1, debug)
-        if arguments is None:
-            _leave(code)
-        return code
-    except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _stopped(args, signals.stop, debug)
     except Exception as error:
+        if signals.stop.raised:  # and became another exception in a library
+            return _stopped(args, signals.stop, debug)
+        if isinstance(error, UserError):
+            code = _fail(str(error), error.exit_code, debug)
+            if error.detail:
+                print(textwrap.indent(error.detail, "  "), file=sys.stderr)
+            return code
         message = _disk_message(error)
         if message is None:
             raise
         return _fail(message, 2, debug)
 
 
-def _dispatch(args: list[str], cached: bool) -> int:
+def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage(), end="")
         return 0 if args else 2
@@ -82,7 +89,7 @@ def _dispatch(args: list[str], cached: bool) -> int:
             cache.enable()
         module = importlib.import_module(f"edl_jax.cli.{COMMANDS[name][0]}")
         try:
-            module.main(rest)
+            module.main(rest, *([signals] if name in RUNS else []))
         except UserError as error:
             from edl_jax.cli import flags
 
@@ -125,10 +132,22 @@ def _disk_message(error: BaseException) -> str | None:
     return None
 
 
+def _stopped(args: list[str], stop: Stop, debug: bool) -> int:
+    """Say how to go on, and return the exit code."""
+    if debug:
+        traceback.print_exc()
+    again = ": give the same command again" if stop.path is None and args and args[0] in RUNS else ""
+    print(f"{stop.line()}{again}", file=sys.stderr)
+    return 128 + (stop.signal or signal.SIGINT)
+
+
 def _leave(code: int) -> None:
-    """End the process without waiting for threads that compile, as Python would."""
+    """End the process, stopped by a signal, without waiting for threads that compile, as Python would."""
     sys.stdout.flush()
     sys.stderr.flush()
+    if code == 128 + signal.SIGINT:  # a shell ends its loop only if this ends by the signal itself
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     os._exit(code)
 
 
