@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from edl_jax.cli.flags import load, preset_flag, show_path
-from edl_jax.core.stopping import Signals
+from edl_jax.core.signals import Signals
 from edl_jax.study import ablate
 
 

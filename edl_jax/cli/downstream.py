@@ -10,7 +10,7 @@ from edl_jax import downstream
 from edl_jax.backend import allocator
 from edl_jax.cli.flags import load, preset_flag
 from edl_jax.core.errors import require
-from edl_jax.core.stopping import Signals
+from edl_jax.core.signals import Signals
 
 
 @dataclasses.dataclass(frozen=True)

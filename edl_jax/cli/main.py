@@ -4,6 +4,7 @@ Whatever a person can get wrong is one line on stderr and exit code 2. `COMMANDS
 command, which is imported when it is asked for.
 """
 
+import contextlib
 import errno
 import importlib
 import logging
@@ -18,7 +19,7 @@ from edl_jax import __version__
 from edl_jax.backend import cache
 from edl_jax.core import status, streams
 from edl_jax.core.errors import UserError, command, unknown
-from edl_jax.core.stopping import Signals, Stop
+from edl_jax.core.signals import Signals
 
 # name -> (module, what it does)
 COMMANDS = {
@@ -44,11 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input, 3 diverged training, 128 + N: signal N."""
     if arguments is None:
         streams.outlive_readers()
-    with Signals() as signals:
-        code = _main(list(sys.argv[1:] if arguments is None else arguments), signals)
-        if arguments is None and code > 128:
-            _leave(code)
-    return code
+    with Signals(own_process=arguments is None) as signals:
+        return _main(list(sys.argv[1:] if arguments is None else arguments), signals)
 
 
 def _main(args: list[str], signals: Signals) -> int:
@@ -58,10 +56,10 @@ def _main(args: list[str], signals: Signals) -> int:
     try:
         return _dispatch(args, cached, signals)
     except KeyboardInterrupt:
-        return _stopped(args, signals.stop, debug)
+        return _stopped(signals, debug)
     except Exception as error:
         if signals.stop.raised:  # and became another exception in a library
-            return _stopped(args, signals.stop, debug)
+            return _stopped(signals, debug)
         if isinstance(error, UserError):
             code = _fail(str(error), error.exit_code, debug)
             if error.detail:
@@ -83,6 +81,7 @@ def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    signals.stop.hint = "give the same command again" if name in RUNS else ""
     status.say(f"{name}: starting")
     try:
         if cached and not {"-h", "--help"} & set(rest):
@@ -132,23 +131,15 @@ def _disk_message(error: BaseException) -> str | None:
     return None
 
 
-def _stopped(args: list[str], stop: Stop, debug: bool) -> int:
-    """Say how to go on, and return the exit code."""
+def _stopped(signals: Signals, debug: bool) -> int:
+    """Say how to go on, and end the process or return the exit code."""
     if debug:
         traceback.print_exc()
-    again = ": give the same command again" if stop.path is None and args and args[0] in RUNS else ""
-    print(f"{stop.line()}{again}", file=sys.stderr)
-    return 128 + (stop.signal or signal.SIGINT)
-
-
-def _leave(code: int) -> None:
-    """End the process, stopped by a signal, without waiting for threads that compile, as Python would."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code == 128 + signal.SIGINT:  # a shell ends its loop only if this ends by the signal itself
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    os._exit(code)
+    print(signals.stop.line(), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    signals.leave()
+    return 128 + (signals.stop.signal or signal.SIGINT)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

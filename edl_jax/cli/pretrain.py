@@ -8,7 +8,7 @@ import tyro
 
 from edl_jax import pretrain
 from edl_jax.cli.flags import load, preset_flag, show_path
-from edl_jax.core.stopping import Signals
+from edl_jax.core.signals import Signals
 
 
 @dataclasses.dataclass(frozen=True)

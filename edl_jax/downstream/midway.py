@@ -58,8 +58,8 @@ def restore(path: Path, state: training.TrainState, *, step: int, whole: int) ->
     if any(stored > step and stored % whole == 0 for stored in checkpoints.steps()):
         try:
             found = checkpoints.restore(Midway(state, training.TrainSums.zeros(), np.zeros((), np.float32)))
-        except UserError as error:
-            _LOGGER.warning("the epoch that was stopped begins again: %s", error)
+        except UserError:
+            _LOGGER.warning("what %s holds is unreadable: going on from the last whole epoch", checkpoints.folder)
     if found is None or found[0] <= step or found[0] % whole:
         remove(path)
         return None
