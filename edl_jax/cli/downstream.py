@@ -10,6 +10,7 @@ from edl_jax import downstream
 from edl_jax.backend import allocator
 from edl_jax.cli.flags import load, preset_flag
 from edl_jax.core.errors import require
+from edl_jax.core.signals import Signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +37,16 @@ class Flags:
     """Write a trace of the profiler to OUT/profile, and print achieved rates beside the measured peak."""
     figure_format: str = "png"
     """Format of the figures: png, pdf or svg."""
+    requeue_signal: str | None = None
+    """Signal that stops the run as SIGTERM does, with a checkpoint, such as USR1 of SLURM's --signal=USR1@120."""
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str], signals: Signals) -> None:
     """Run the command."""
     allocator.keep_freed_memory()
     flags = load(Flags, downstream.DownstreamConfig, args, "downstream", downstream.DownstreamConfig.beside)
     names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "tensorboard", "figure_format")
-    options = {name: getattr(flags, name) for name in names}
+    options = {name: getattr(flags, name) for name in names} | {"stop": signals.also(flags.requeue_signal)}
     given = {arg.split("=")[0] for arg in args}
     if "--seeds" in given:
         require("--seed" not in given, "--seed and --seeds contradict each other: give one of them")

@@ -4,10 +4,12 @@ Whatever a person can get wrong is one line on stderr and exit code 2. `COMMANDS
 command, which is imported when it is asked for.
 """
 
+import contextlib
 import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 import textwrap
 import traceback
@@ -15,8 +17,9 @@ from collections.abc import Sequence
 
 from edl_jax import __version__
 from edl_jax.backend import cache
-from edl_jax.core import status
+from edl_jax.core import status, streams
 from edl_jax.core.errors import UserError, command, unknown
+from edl_jax.core.signals import Signals
 
 # name -> (module, what it does)
 COMMANDS = {
@@ -29,6 +32,8 @@ COMMANDS = {
     "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
+# Those that make a run: they are given the signals, and stop when it suits the run.
+RUNS = ("pretrain", "ablate", "downstream")
 
 # A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,36 +42,36 @@ _FULL = os.strerror(errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 interrupted, 2 bad input, 3 diverged training."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and return its exit code: 0 done, 2 bad input, 3 diverged training, 128 + N: signal N."""
+    if arguments is None:
+        streams.outlive_readers()
+    with Signals(own_process=arguments is None) as signals:
+        return _main(list(sys.argv[1:] if arguments is None else arguments), signals)
+
+
+def _main(args: list[str], signals: Signals) -> int:
     debug, cached = "--debug" in args, "--no-compilation-cache" not in args
     args = [arg for arg in args if arg not in ("--debug", "--no-compilation-cache")]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return _dispatch(args, cached)
-    except UserError as error:
-        code = _fail(str(error), error.exit_code, debug)
-        if error.detail:
-            print(textwrap.indent(error.detail, "  "), file=sys.stderr)
-        return code
+        return _dispatch(args, cached, signals)
     except KeyboardInterrupt:
-        resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
-        hint = ": give the same command with --out and --resume to go on" if resumable else ""
-        code = _fail(f"interrupted{hint}", 1, debug)
-        if arguments is None:
-            _leave(code)
-        return code
-    except BrokenPipeError:  # the reader of `run.py losses | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _stopped(signals, debug)
     except Exception as error:
+        if signals.stop.raised:  # and became another exception in a library
+            return _stopped(signals, debug)
+        if isinstance(error, UserError):
+            code = _fail(str(error), error.exit_code, debug)
+            if error.detail:
+                print(textwrap.indent(error.detail, "  "), file=sys.stderr)
+            return code
         message = _disk_message(error)
         if message is None:
             raise
         return _fail(message, 2, debug)
 
 
-def _dispatch(args: list[str], cached: bool) -> int:
+def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage(), end="")
         return 0 if args else 2
@@ -76,13 +81,14 @@ def _dispatch(args: list[str], cached: bool) -> int:
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    signals.stop.hint = "give the same command again" if name in RUNS else ""
     status.say(f"{name}: starting")
     try:
         if cached and not {"-h", "--help"} & set(rest):
             cache.enable()
         module = importlib.import_module(f"edl_jax.cli.{COMMANDS[name][0]}")
         try:
-            module.main(rest)
+            module.main(rest, *([signals] if name in RUNS else []))
         except UserError as error:
             from edl_jax.cli import flags
 
@@ -125,11 +131,15 @@ def _disk_message(error: BaseException) -> str | None:
     return None
 
 
-def _leave(code: int) -> None:
-    """End the process without waiting for threads that compile, as Python would."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def _stopped(signals: Signals, debug: bool) -> int:
+    """Say how to go on, and end the process or return the exit code."""
+    if debug:
+        traceback.print_exc()
+    print(signals.stop.line(), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    signals.leave()
+    return 128 + (signals.stop.signal or signal.SIGINT)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

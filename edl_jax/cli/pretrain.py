@@ -8,6 +8,7 @@ import tyro
 
 from edl_jax import pretrain
 from edl_jax.cli.flags import load, preset_flag, show_path
+from edl_jax.core.signals import Signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Flags:
     """Print achieved rates beside the machine's measured ceilings."""
     figure_format: str = "png"
     """Format of the figures: png, pdf or svg."""
+    requeue_signal: str | None = None
+    """Signal that stops the run as SIGTERM does, with a checkpoint, such as USR1 of SLURM's --signal=USR1@120."""
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str], signals: Signals) -> None:
     """Run the command."""
     flags = load(Flags, pretrain.PretrainConfig, args, "pretrain")
     names = ("out", "resume", "overwrite", "profile", "figure_format")
-    result = pretrain.run(flags.settings, **{name: getattr(flags, name) for name in names})
+    options = {name: getattr(flags, name) for name in names}
+    result = pretrain.run(flags.settings, stop=signals.also(flags.requeue_signal), **options)
     print("\n".join(pretrain.summary_lines(result)))
     print(f"loss artifact: {show_path(result['artifact'])}")

@@ -26,6 +26,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
 from edl_jax.core.inputs import KEY, Input, recorded
 from edl_jax.core.lock import Lock, check_free
+from edl_jax.core.stopping import Stop
 
 _CHECKPOINTS = "checkpoints"
 
@@ -99,12 +100,19 @@ class Run:
     @classmethod
     @contextlib.contextmanager
     def preparing(
-        cls, command: str, config: Any, *, out: str | Path | None, resume: bool = False, overwrite: bool = False
+        cls,
+        command: str,
+        config: Any,
+        *,
+        out: str | Path | None,
+        resume: bool = False,
+        overwrite: bool = False,
+        stop: Stop | None = None,
     ) -> Iterator[None]:
         """Raise what `open` would raise for these arguments, before work in the context that may still refuse the run.
 
-        Nothing is written, except when that work is interrupted: then the run can be resumed, from its beginning. What
-        it was to replace stays.
+        Nothing is written, except when that work is interrupted: then the run can be resumed, from its beginning, in
+        `stop.path`. What it was to replace stays.
 
         Raises:
           UserError: as `open`, but for a directory that cannot be made.
@@ -114,7 +122,10 @@ class Run:
             yield
         except KeyboardInterrupt:
             with contextlib.suppress(UserError, OSError):
-                cls.open(command, config, out=out, resume=resume).close()
+                run = cls.open(command, config, out=out, resume=resume)
+                run.close()
+                if stop is not None:
+                    stop.path = run.path
             raise
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 from edl_jax.core.config import GROWS
 from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
+from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.single import SHOWN, title_of
 from edl_jax.downstream.task import prepare_task
@@ -55,6 +56,7 @@ def run_seeds(
     tensorboard: bool = False,
     figures: bool = True,
     figure_format: str = "png",
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Run `config` with each of `seeds`; the second and later runs take the trainers that the first has compiled.
 
@@ -73,6 +75,7 @@ def run_seeds(
       tensorboard: write scalars for TensorBoard.
       figures: draw figures.
       figure_format: of the figures: png, pdf or svg.
+      stop: asks the runs to stop, as in `run`.
 
     Returns:
       The content of OUT/result.json: `seeds` that finished, `runs` (their results, in that order), `mean` and `std`
@@ -80,17 +83,19 @@ def run_seeds(
 
     Raises:
       UserError: no seeds, a seed twice, or as `run`.
+      Stopped: `stop` was asked.
     """
-    start = time.perf_counter()
+    start, stop = time.perf_counter(), stop or Stop()
     check_format(figure_format)
     if tensorboard:
         require_tensorboard()
     group = SeedsConfig(config, tuple(seeds))  # which names --seeds, where the settings would name --seed
     group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
     # Before anything is written, so that what cannot run leaves nothing behind.
-    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite):
+    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop):
         first = prepare_task(group.settings, data_dir, cache_dir)
     directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite, inputs=first.inputs)
+    stop.path = directory.path
     trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}
     diverged: dict[str, str] = {}
@@ -103,7 +108,8 @@ def run_seeds(
                 task = prepare_task(settings, data_dir, cache_dir, first.dataset)
                 run = Run.open("downstream", settings, out=path, resume=path.is_dir(), inputs=task.inputs)
                 try:
-                    result = run_one(run, settings, task, trainers, extras, start=start, note=f", seed {seed}")
+                    note = f", seed {seed}"
+                    result = run_one(run, settings, task, trainers, extras, stop, start=start, note=note)
                 except DivergedError as error:
                     _LOGGER.warning("seed %d: %s", seed, error)
                     diverged[str(seed)] = str(error)

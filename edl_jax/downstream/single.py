@@ -9,6 +9,7 @@ from typing import Any
 from edl_jax import loss
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.runs import Run
+from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, run_one
@@ -37,6 +38,7 @@ def run(
     profile: bool = False,
     figures: bool = True,
     figure_format: str = "png",
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate after every epoch, and write the run directory.
 
@@ -51,6 +53,7 @@ def run(
       profile: write a trace of the profiler to OUT/profile, and print where the time goes.
       figures: draw OUT/figures at the end.
       figure_format: of the figures: png, pdf or svg.
+      stop: asks the run to stop, after the next step; the loop `scan` stops after an epoch.
 
     Returns:
       The content of result.json.
@@ -58,20 +61,23 @@ def run(
     Raises:
       UserError: a setting that cannot be used, absent data, or a run directory that may not be written.
       DivergedError: the loss or the parameters became non-finite.
+      Stopped: `stop` was asked.
     """
-    start = time.perf_counter()
+    start, stop = time.perf_counter(), stop or Stop()
     check_format(figure_format)
     if tensorboard:
         require_tensorboard()
-    with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite):
+    with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite, stop=stop):
         task = prepare_task(config, data_dir, cache_dir)
     directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite, inputs=task.inputs)
+    stop.path = directory.path
     return run_one(
         directory,
         config,
         task,
         Trainers(),
         Extras(figures, tensorboard, profile, figure_format=figure_format),
+        stop,
         start=start,
     )
 

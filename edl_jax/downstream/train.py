@@ -12,12 +12,14 @@ import numpy as np
 from edl_jax import training
 from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
-from edl_jax.downstream import profile
+from edl_jax.core.stopping import Stop
+from edl_jax.downstream import midway, profile
 from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.midway import Midway
 from edl_jax.downstream.result import conclude
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer, Trainers
-from edl_jax.training.epoch import TrainEpoch
+from edl_jax.training.epoch import Begun, TrainEpoch
 from edl_jax.training.progress import Progress
 from edl_jax.training.tensorboard import Scalars
 
@@ -44,6 +46,7 @@ def run_one(
     task: Task,
     trainers: Trainers,
     extras: Extras,
+    stop: Stop,
     *,
     start: float,
     note: str = "",
@@ -56,13 +59,29 @@ def run_one(
       task: from `prepare_task`.
       trainers: compiles, or has compiled.
       extras: what to write beside.
+      stop: is looked at after every step.
       start: `time.perf_counter()` at which the run began.
       note: added to the line that a person sees.
+
+    Raises:
+      Stopped: `stop` was asked; `--resume` goes on after the last step.
     """
     try:
         result = finished_result(directory.path)
         if result is None:
-            result = _train(directory, config, task, trainers.get(config, task), extras, start, note)
+            session = _Session(directory, config, task, trainers.get(config, task), extras, stop, note)
+            with stop.deferring():
+                state, earlier_seconds = _train(session)
+            result = conclude(
+                directory.path,
+                directory.metrics(),
+                config,
+                task,
+                session.trainer,
+                state,
+                figure_format=extras.figure_format if extras.figures else None,
+            )
+            result["wall_seconds"] = round(earlier_seconds + time.perf_counter() - start, 2)
         directory.finish(result)
         return result
     finally:
@@ -76,73 +95,117 @@ def finished_result(path: Path) -> dict[str, Any] | None:
 
 
 class _Session(NamedTuple):
-    """What the epochs of a run share."""
+    """What training is given."""
 
     directory: Run
     config: DownstreamConfig
     task: Task
     trainer: Trainer
+    extras: Extras
+    stop: Stop
+    note: str
+
+    def check(self, step: int) -> None:
+        """Raise `Stopped` where the run is to stop; what the steps up to `step` have done is stored."""
+        self.stop.check(f"step {step} of {self.task.steps * self.config.epochs}{self.note}")
+
+
+class _Epochs(NamedTuple):
+    """What the epochs of a session share."""
+
     train_epoch: TrainEpoch
     evaluated: dict[str, Sequence[training.EvalBatch]]  # by the prefix of their metrics
     progress: Progress
 
 
-def _train(
-    directory: Run, config: DownstreamConfig, task: Task, trainer: Trainer, extras: Extras, start: float, note: str
-) -> dict[str, Any]:
-    """Train the epochs that are left: a line of metrics, then a checkpoint, after each."""
+class _Start(NamedTuple):
+    """Where training begins or goes on."""
+
+    state: training.TrainState
+    epoch: int  # counted from 0
+    begun: Begun | None = None  # of that epoch
+    seconds: float = 0.0  # that this part took
+
+
+def _train(session: _Session) -> tuple[training.TrainState, float]:
+    """Train the epochs that are left: a line of metrics, then a checkpoint, after each.
+
+    Returns:
+      The last state, and the seconds that earlier sessions took for what they have stored.
+    """
+    directory, config, task, trainer, extras, stop, note = session
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    state, done = trainer.init(init_key), 0
-    stored = directory.restore(state)
-    if stored is None:
-        directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
-    else:
-        done, state = stored
-    directory.rewind("epoch", done)
+    state, first, begun, seconds = _restored(session, trainer.init(init_key))
+    directory.rewind("epoch", first)
     rows = directory.metrics()
-    earlier_seconds = sum(row["seconds"] for row in rows)
+    earlier_seconds = sum(row["seconds"] for row in rows) + seconds
 
     val_batches = trainer.batches(task.val_images, task.val_labels)
     evaluated = {"val": val_batches, "test": trainer.test_batches} if val_batches else {"test": trainer.test_batches}
     num_evaluated = len(task.val_images) + len(task.dataset.test_images)
+    done_steps = first * task.steps + (begun.done if begun else 0)
     progress = Progress(
         f"{config.arch} on {config.dataset} with {config.loss_title} ({jax.default_backend()}){note}",
         steps=task.steps,
         epochs=config.epochs,
-        done_epochs=done,
+        done_steps=done_steps,
         eval_share=num_evaluated / (task.steps * config.batch_size),
+        stop=stop,
     )
     examples = (task.images, task.labels)
     if task.loop != "stream":
         examples = jax.device_put((np.asarray(task.images), task.labels))
-    train_epoch = trainer.epochs(train_key, *examples)
+    epochs = _Epochs(trainer.epochs(train_key, *examples), evaluated, progress)
     scalars = Scalars(directory.path / "tensorboard", rows) if extras.tensorboard else None
-    session = _Session(directory, config, task, trainer, train_epoch, evaluated, progress)
     try:
-        for epoch in range(done, config.epochs):
-            state, row = _epoch(session, state, epoch)
+        session.check(done_steps)
+        for epoch in range(first, config.epochs):
+            state, row = _epoch(session, epochs, _Start(state, epoch, begun, seconds))
+            begun, seconds = None, 0.0
             directory.log(row)
             if scalars is not None:
                 scalars.add(row)
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
-                directory.save(epoch + 1, state)
+            stored = (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs
+            if stored:
+                _store(directory, epoch + 1, state)
             progress.finish_epoch(row["seconds"], {name: row[f"{name}_accuracy"] for name in ("train", *evaluated)})
-            if extras.profile and epoch == done:
-                _profile(session, state)
+            if stop.requested:
+                if not stored:
+                    _store(directory, epoch + 1, state)
+                session.check(row["step"])
+            if extras.profile and epoch == first:
+                _profile(session, epochs, state)
     finally:
         progress.close()
         if scalars is not None:
             scalars.close()
-    drawn = extras.figure_format if extras.figures else None
-    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figure_format=drawn)
-    return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
+    return state, earlier_seconds
 
 
-def _profile(session: _Session, state: training.TrainState) -> None:
+def _restored(session: _Session, state: training.TrainState) -> _Start:
+    """Return where a run goes on: in the epoch that was stopped, after the newest checkpoint, or at `state`."""
+    directory, task, epoch = session.directory, session.task, 0
+    stored = directory.restore(state)
+    if stored is None:
+        directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
+    else:
+        epoch, state = stored
+    whole = task.steps if task.loop == "scan" else 1
+    stopped = midway.restore(directory.path, state, step=epoch * task.steps, whole=whole)
+    return _Start(state, epoch) if stopped is None else _Start(*stopped.place(task.steps))
+
+
+def _store(directory: Run, epoch: int, state: training.TrainState) -> None:
+    """Save the checkpoint of a whole epoch, which outdates that of a part of it."""
+    directory.save(epoch, state)
+    midway.remove(directory.path)
+
+
+def _profile(session: _Session, epochs: _Epochs, state: training.TrainState) -> None:
     """Trace some steps, and print where the time goes."""
     config, task = session.config, session.task
     folder = session.directory.path / "profile"
-    traced, seconds = profile.trace(folder, session.train_epoch, state, loop=task.loop, steps=task.steps)
+    traced, seconds = profile.trace(folder, epochs.train_epoch, state, loop=task.loop, steps=task.steps)
     shown = profile.lines(
         folder,
         traced,
@@ -151,26 +214,39 @@ def _profile(session: _Session, state: training.TrainState) -> None:
         step_flops=session.trainer.flops(),
         precision=task.precision,
     )
-    session.progress.note("\n".join(shown))
+    epochs.progress.note("\n".join(shown))
 
 
-def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[training.TrainState, dict[str, Any]]:
-    """Train and evaluate one epoch (counted from 0); return the new state and its line of metrics.
+def _epoch(session: _Session, epochs: _Epochs, start: _Start) -> tuple[training.TrainState, dict[str, Any]]:
+    """Train and evaluate one epoch, or what is left of it; return the new state and its line of metrics.
 
     The host fetches twice: after training, which is timed without evaluation, and after evaluation.
     """
-    directory, config, task, trainer, train_epoch, evaluated, progress = session
-    progress.start_epoch()
-    start = time.perf_counter()
-    state, train_sums = train_epoch(state, epoch, progress)
-    bad_step, train_sums = jax.device_get((state.bad_step, train_sums))  # waits for the device
-    train_seconds = time.perf_counter() - start
+    directory, config, task, trainer, _, stop, _ = session
+    train_epoch, evaluated, progress = epochs
+    state, epoch, begun, earlier_seconds = start
+    progress.start_epoch(begun.done if begun else 0)
+    since = time.perf_counter() - earlier_seconds
+    if begun is not None and begun.done == task.steps:
+        train_sums = begun.sums
+    else:
+        state, train_sums = train_epoch(state, epoch, progress, begun)
+    bad_step, step, train_sums = jax.device_get((state.bad_step, state.step, train_sums))  # waits for the device
+    train_seconds = time.perf_counter() - since
     if bad_step >= 0:
         raise _diverged(directory, config, epoch, int(bad_step), float(trainer.lr(np.int32(bad_step))))
-    train = train_sums.means()
     last_step = (epoch + 1) * task.steps
-    sums = {name: trainer.evaluate(state.averaged, batches) for name, batches in evaluated.items()}
-    sums, lr = jax.device_get((sums, trainer.lr(np.int32(last_step - 1))))
+    sums = {}
+    if not stop.requested:
+        sums = {
+            name: trainer.evaluate(state.averaged, batches, lambda: stop.requested)
+            for name, batches in evaluated.items()
+        }
+        sums, lr = jax.device_get((sums, trainer.lr(np.int32(last_step - 1))))
+    if stop.requested:  # before the evaluation, or in it: it is made again
+        midway.save(directory.path, Midway(state, train_sums, np.array(train_seconds, np.float32)))
+        session.check(int(step))
+    train = train_sums.means()
     row = {
         "epoch": epoch + 1,
         "step": last_step,
@@ -180,7 +256,7 @@ def _epoch(session: _Session, state: training.TrainState, epoch: int) -> tuple[t
         "lr": float(lr),
         "images_per_second": round(task.steps * config.batch_size / train_seconds, 1),
         "train_seconds": round(train_seconds, 4),
-        "seconds": round(time.perf_counter() - start, 3),
+        "seconds": round(time.perf_counter() - since, 3),
     }
     return state, row
 

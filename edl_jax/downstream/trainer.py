@@ -26,7 +26,7 @@ class Trainer(NamedTuple):
     Attributes:
       init: key -> state before the first step.
       epochs: (key, images, labels) -> epochs of one training.
-      evaluate: (state, batches) -> sums.
+      evaluate: (state, batches, enough) -> sums.
       report: () -> the full evaluation (state, batches) -> report, compiled when it is first asked for.
       lr: step -> learning rate.
       flops: () -> floating-point operations of a training step, as XLA counts them.
@@ -38,7 +38,7 @@ class Trainer(NamedTuple):
 
     init: Callable[[jax.Array], training.TrainState]
     epochs: BindEpoch
-    evaluate: Callable[[training.TrainState, Sequence[training.EvalBatch]], training.EvalSums]
+    evaluate: training.Evaluate
     report: Callable[[], Callable[[training.TrainState, Sequence[training.EvalBatch]], training.Report]]
     lr: Callable[[np.int32], jax.Array]
     flops: Callable[[], float]

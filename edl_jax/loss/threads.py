@@ -38,4 +38,5 @@ class Threads(ThreadPoolExecutor):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for the threads, but not on an interrupt: what XLA compiles cannot be stopped."""
-        self.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=kind is not None)
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.shutdown(wait=not interrupted, cancel_futures=kind is not None)

@@ -1,6 +1,6 @@
 """Training of Flax models: state, step, loops of an epoch, metrics. Used by downstream and by search."""
 
-from edl_jax.training.evaluation import EvalBatch, compile_evaluate, make_eval_batches
+from edl_jax.training.evaluation import EvalBatch, Evaluate, compile_evaluate, make_eval_batches
 from edl_jax.training.inputs import make_augment, make_prepare, stratified_indices, train_subset
 from edl_jax.training.loop import choose_loop, compile_epoch, compile_epochs
 from edl_jax.training.metrics import EvalSums, TrainSums
@@ -13,6 +13,7 @@ from edl_jax.training.step import make_eval_step, make_train_step
 __all__ = [
     "EvalBatch",
     "EvalSums",
+    "Evaluate",
     "Report",
     "TrainState",
     "TrainSums",

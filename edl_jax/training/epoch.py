@@ -1,7 +1,7 @@
 """What the drivers of an epoch share: its order, the loop over its steps, and the interface of what they compile."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -23,12 +23,30 @@ class Watch(Protocol):
         """Take note that `done` steps of the epoch are finished."""
         ...
 
+    def enough(self, done: int) -> bool:
+        """Return whether to end the epoch after `done` steps."""
+        ...
+
+
+class Begun(NamedTuple):
+    """The part of an epoch that was trained before.
+
+    Attributes:
+      sums: of its steps.
+      done: its steps; some are left.
+    """
+
+    sums: TrainSums
+    done: int
+
 
 class TrainEpoch(Protocol):
     """A compiled epoch: donates `state`, returns its successor and the epoch's sums, still on the device."""
 
-    def __call__(self, state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
-        """Train for epoch number `epoch`, counted from 0."""
+    def __call__(
+        self, state: TrainState, epoch: int, watch: Watch | None = None, begun: Begun | None = None
+    ) -> tuple[TrainState, TrainSums]:
+        """Train for epoch number `epoch`, counted from 0, or for what is left of one that was begun; no scan is."""
         ...
 
 
@@ -72,6 +90,7 @@ def run_steps(
     inputs: Iterable[tuple[Any, ...]],
     state: TrainState,
     watch: Watch | None,
+    begun: Begun | None,
 ) -> tuple[TrainState, TrainSums]:
     """Return state and sums after a compiled step for each of `inputs`; a step that went bad ends the loop early.
 
@@ -80,13 +99,16 @@ def run_steps(
       inputs: one tuple a step.
       state: before the first step.
       watch: decides when to wait for the device; without one that is every `CHECK_EVERY` steps.
+      begun: the steps before these.
     """
-    sums = TrainSums.zeros()
-    for done, given in enumerate(inputs, 1):
+    sums, before = begun or (TrainSums.zeros(), 0)
+    for done, given in enumerate(inputs, before + 1):
         state, sums = step(state, sums, *given)
         if done % CHECK_EVERY == 0 if watch is None else watch.due(done):
             if int(state.bad_step) >= 0:  # waits for the device
                 break
             if watch is not None:
                 watch.report(done)
+        if watch is not None and watch.enough(done):
+            break
     return state, sums

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple, Protocol, overload
 
 import jax
 import numpy as np
@@ -22,6 +22,22 @@ class EvalBatch(NamedTuple):
     images: jax.Array
     labels: jax.Array
     mask: jax.Array
+
+
+class Evaluate(Protocol):
+    """A compiled evaluation."""
+
+    def __call__(
+        self, state: TrainState, batches: Sequence[EvalBatch], enough: Callable[[], bool] | None = None
+    ) -> EvalSums:
+        """Return the sums over all examples, still on the device.
+
+        Args:
+          state: to evaluate.
+          batches: of the size that was compiled for.
+          enough: asked after each batch, once that is done; the sums of an evaluation that it ends are in part.
+        """
+        ...
 
 
 class StreamedBatches(Sequence[EvalBatch]):
@@ -65,9 +81,7 @@ def make_eval_batches(
     return list(batches) if resident else batches
 
 
-def compile_evaluate(
-    eval_step: EvalStep, state: TrainState, batch: EvalBatch
-) -> Callable[[TrainState, Sequence[EvalBatch]], EvalSums]:
+def compile_evaluate(eval_step: EvalStep, state: TrainState, batch: EvalBatch) -> Evaluate:
     """Compile evaluation on batches shaped like `batch`; every example counts exactly once.
 
     A Python loop on every platform: a few dispatches per epoch, and one program for every data set.
@@ -75,12 +89,14 @@ def compile_evaluate(
     step = jax.jit(eval_step, donate_argnums=1)
     compiled = compiler.compile_lowered(step.lower(state, EvalSums.zeros(), *batch))
 
-    def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> EvalSums:
+    def evaluate(state: TrainState, batches: Sequence[EvalBatch], enough: Callable[[], bool] | None = None) -> EvalSums:
         sums = EvalSums.zeros()
         for batch in batches:
             sums = compiled(state, sums, *batch)
-            if isinstance(batches, StreamedBatches):
+            if enough is not None or isinstance(batches, StreamedBatches):
                 jax.block_until_ready(sums)  # else the host would run ahead, and the whole set lie on the device
+            if enough is not None and enough():
+                break
         return sums
 
     return evaluate

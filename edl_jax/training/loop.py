@@ -19,7 +19,7 @@ import numpy as np
 
 from edl_jax.backend import compiler
 from edl_jax.core.errors import require, unknown
-from edl_jax.training.epoch import BindEpoch, TrainEpoch, Watch, compile_order, epoch_order, run_steps
+from edl_jax.training.epoch import Begun, BindEpoch, TrainEpoch, Watch, compile_order, epoch_order, run_steps
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import TrainStep
@@ -125,8 +125,11 @@ def _compile_scan(
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)
 
-        def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
+        def run(
+            state: TrainState, epoch: int, watch: Watch | None = None, begun: Begun | None = None
+        ) -> tuple[TrainState, TrainSums]:
             del watch  # a scan cannot be watched
+            assert begun is None, "a scan is a whole epoch"
             return compiled(state, np.int32(epoch), order_key, step_key, images, labels)
 
         return run
@@ -163,9 +166,12 @@ def _compile_steps(
     def bind(key: jax.Array, images: jax.Array, labels: jax.Array) -> TrainEpoch:
         order_key, step_key = jax.random.split(key)
 
-        def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
+        def run(
+            state: TrainState, epoch: int, watch: Watch | None = None, begun: Begun | None = None
+        ) -> tuple[TrainState, TrainSums]:
             given = (draw_order(order_key, epoch), step_key, images, labels)
-            return run_steps(compiled, itertools.repeat(given, steps), state, watch)
+            left = steps - (begun.done if begun else 0)
+            return run_steps(compiled, itertools.repeat(given, left), state, watch, begun)
 
         return run
 

@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from edl_jax.core.stopping import Stop
+
 _FIRST_STEPS = 5  # timed for the estimate ...
 _FIRST_SECONDS = 2.0  # ... or as many as fit in this time
 _SYNC_SECONDS = 2.0  # work between two looks at the device ...
@@ -28,29 +30,31 @@ class Progress:
       description: of what is trained, starts the line.
       steps: steps of an epoch.
       epochs: epochs of the whole training.
-      done_epochs: epochs that were done before.
+      done_steps: steps that were done before, of all epochs.
       eval_share: evaluated images of an epoch as a share of its trained images.
+      stop: ends an epoch early.
     """
 
-    def __init__(self, description: str, *, steps: int, epochs: int, done_epochs: int, eval_share: float) -> None:
+    def __init__(
+        self, description: str, *, steps: int, epochs: int, done_steps: int, eval_share: float, stop: Stop
+    ) -> None:
         self._description = description
         self._steps = steps
-        self._left = epochs - done_epochs
+        self._stop = stop
+        self._left = epochs - done_steps / steps
         self._epoch_cost = steps * (1.0 + _EVAL_COST * eval_share)  # in training steps
         self._every = 1
         self._estimated = False
         self._timed_from: tuple[int, float] = (0, time.perf_counter())
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=steps * epochs, initial=steps * done_epochs, unit="step", desc=description, disable=not terminal
-        )
-        self._counted = 0
+        self._bar = tqdm(total=steps * epochs, initial=done_steps, unit="step", desc=description, disable=not terminal)
+        self._counted = self._begun = 0
 
-    def start_epoch(self) -> None:
-        """Take note that an epoch starts."""
-        self._counted = 0
+    def start_epoch(self, done: int = 0) -> None:
+        """Take note that an epoch starts, or goes on after `done` steps."""
+        self._counted = self._begun = done
         if not self._estimated:
-            self._timed_from = (0, time.perf_counter())
+            self._timed_from = (done, time.perf_counter())
 
     def due(self, done: int) -> bool:
         """Return whether to wait for the device after `done` steps of the epoch."""
@@ -64,12 +68,16 @@ class Progress:
             return
         start, since = self._timed_from
         seconds = time.perf_counter() - since
-        if done == 1 and seconds < _FIRST_SECONDS:
-            self._timed_from = (1, time.perf_counter())  # the first step also allocates: leave it out
+        if done == self._begun + 1 and seconds < _FIRST_SECONDS:
+            self._timed_from = (done, time.perf_counter())  # the first step also allocates: leave it out
         elif done - start >= _FIRST_STEPS or seconds >= _FIRST_SECONDS or done == self._steps:
             per_step = seconds / (done - start)
             self._estimate(per_step * self._epoch_cost, f"{per_step * 1e3:,.0f} ms a step")
             self._every = max(1, min(_SYNC_STEPS, int(_SYNC_SECONDS / max(per_step, 1e-6))))
+
+    def enough(self, done: int) -> bool:
+        """Return whether to end the epoch after `done` steps."""
+        return self._stop.requested
 
     def finish_epoch(self, seconds: float, metrics: dict[str, float]) -> None:
         """Take note of an epoch's seconds (training and evaluation) and of the metrics to show."""
@@ -90,4 +98,5 @@ class Progress:
         self._estimated = True
         total = epoch_seconds * self._left
         text = f"about {format_duration(total)}" if total >= 1.0 else "less than 1 s"
-        tqdm.write(f"{self._description}: {self._left} epochs take {text} ({detail})", file=sys.stderr)
+        left = f"{round(self._left, 1):g}"  # an epoch that was stopped is left in part
+        tqdm.write(f"{self._description}: {left} epochs take {text} ({detail})", file=sys.stderr)

@@ -15,7 +15,7 @@ import numpy as np
 from edl_jax.backend import compiler
 from edl_jax.data import ImageView
 from edl_jax.data.prefetch import prefetch
-from edl_jax.training.epoch import BindEpoch, TrainEpoch, Watch, compile_order, run_steps
+from edl_jax.training.epoch import Begun, BindEpoch, TrainEpoch, Watch, compile_order, run_steps
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
 from edl_jax.training.step import TrainStep
@@ -28,7 +28,6 @@ def compile_stream(
 ) -> BindEpoch:
     """Compile an epoch that takes images and labels which are not on the device; see `loop.compile_program`."""
     num_examples = images.shape[0]
-    steps = num_examples // batch_size
     draw_order = compile_order(key, num_examples, batch_size)
     batch = (
         jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype),
@@ -41,8 +40,10 @@ def compile_stream(
         order_key, step_key = jax.random.split(key)
         labels = np.asarray(labels, np.int32)
 
-        def run(state: TrainState, epoch: int, watch: Watch | None = None) -> tuple[TrainState, TrainSums]:
-            order = np.asarray(draw_order(order_key, epoch))
+        def run(
+            state: TrainState, epoch: int, watch: Watch | None = None, begun: Begun | None = None
+        ) -> tuple[TrainState, TrainSums]:
+            order = np.asarray(draw_order(order_key, epoch))[begun.done if begun else 0 :]
 
             def read(step: int) -> tuple[np.ndarray, np.ndarray]:
                 return np.asarray(images[order[step]]), labels[order[step]]
@@ -51,8 +52,8 @@ def compile_stream(
                 for batch in batches:
                     yield step_key, *jax.device_put(batch)
 
-            with closing(prefetch(read, steps, ahead=_AHEAD)) as batches:
-                return run_steps(compiled, sent(batches), state, watch)
+            with closing(prefetch(read, len(order), ahead=_AHEAD)) as batches:
+                return run_steps(compiled, sent(batches), state, watch, begun)
 
         return run
 

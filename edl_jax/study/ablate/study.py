@@ -16,6 +16,7 @@ from tqdm import tqdm
 from edl_jax.core.config import GROWS
 from edl_jax.core.errors import require, unknown
 from edl_jax.core.runs import Run
+from edl_jax.core.stopping import Stop
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.ablate import report
@@ -53,6 +54,7 @@ def run(
     overwrite: bool = False,
     retime: bool = False,
     figure_format: str = "png",
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Run the cells that are left, then test and draw.
 
@@ -64,23 +66,28 @@ def run(
       retime: at the end measure every cell's time a generation again, between runs of the base: for a study whose cells
         shared the machine with other work.
       figure_format: of the figures: png, pdf or svg.
+      stop: asks the study to stop, after the cell in work.
 
     Returns:
       The content of result.json: every cell's numbers and the comparisons with the base.
 
     Raises:
       UserError: a level that the base does not allow, or a directory that may not be written.
+      Stopped: `stop` was asked.
     """
+    stop = stop or Stop()
     check_format(figure_format)
     todo = cells(config.base, config.factors)
     base = todo[0].config
     directory = Run.open("ablate", config, out=out, resume=resume, overwrite=overwrite)
+    stop.path = directory.path
     try:
         print(_announcement(todo, config.runs), flush=True)
         results: dict[int, Result] = {}
         stored = [load(cell_file(directory.path, i), cell.config) for i, cell in enumerate(todo)]
         bar = tqdm(todo, unit="cell", desc="ablate", disable=not sys.stderr.isatty())
         for i, cell in enumerate(bar):
+            stop.check(f"cell {i} of {len(todo)}" if i else "")
             budget = results[0].seconds * base.generations if results else math.inf
             results[i] = complete(stored[i], cell.config, base, config.runs, budget)
             if results[i] is not stored[i]:
@@ -88,6 +95,7 @@ def run(
             if i == 0:
                 left = [(cell, config.runs - runs_of(found)) for cell, found in zip(todo, stored, strict=True)][1:]
                 print(_estimate([pair for pair in left if pair[1]], base, results[0]), flush=True)
+        stop.check(f"cell {len(todo)} of {len(todo)}")
         if retime:
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
