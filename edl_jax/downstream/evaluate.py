@@ -82,6 +82,7 @@ def run(
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
+    write_json(out, result)
     trained_with = config.loss_title
     classifier.draw(
         out.parent,
@@ -93,8 +94,8 @@ def run(
         title=f"{trained_with} on {data.file_stem(name)}",
         prefix=f"{out.stem}-",
         figure_format=figure_format,
+        again="give --overwrite",
     )
-    write_json(out, result)
     return {**result, "report": str(out)}
 
 

@@ -14,7 +14,7 @@ from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
 from edl_jax.downstream import profile
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.result import conclude
+from edl_jax.downstream.result import conclude, draw
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer, Trainers
 from edl_jax.training.epoch import TrainEpoch
@@ -48,7 +48,7 @@ def run_one(
     start: float,
     note: str = "",
 ) -> dict[str, Any]:
-    """Train the epochs that are left, write the result, and close the directory.
+    """Train the epochs that are left, write the result, close the directory, and draw the figures that are not there.
 
     Args:
       directory: open run directory; where the run has finished, its result is returned.
@@ -64,6 +64,8 @@ def run_one(
         if result is None:
             result = _train(directory, config, task, trainers.get(config, task), extras, start, note)
         directory.finish(result)
+        if extras.figures:
+            draw(directory.path, config, task.dataset.label_names, extras.figure_format)
         return result
     finally:
         directory.close()
@@ -133,8 +135,7 @@ def _train(
         progress.close()
         if scalars is not None:
             scalars.close()
-    drawn = extras.figure_format if extras.figures else None
-    result = conclude(directory.path, directory.metrics(), config, task, trainer, state, figure_format=drawn)
+    result = conclude(directory.path, directory.metrics(), config, task, trainer, state)
     return {**result, "wall_seconds": round(earlier_seconds + time.perf_counter() - start, 2)}
 
 

@@ -13,6 +13,7 @@ from edl_jax.core.config import parse_parameters, to_dict
 from edl_jax.core.errors import UserError, command, require
 from edl_jax.core.files import write_atomic
 from edl_jax.plot import pretraining
+from edl_jax.plot.style import draw_all
 from edl_jax.synthetic import design
 
 
@@ -77,9 +78,10 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     text = f"# Mixture whose optimum is {names}: {command('pretrain')} --config {path}\n"
     try:
         write_atomic(path, (text + yaml.safe_dump(fields, sort_keys=False)).encode())
-        pretraining.designed(picture, loss.title(config.target, chosen), report)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    title = loss.title(config.target, chosen)
+    draw_all({picture: lambda file: pretraining.designed(file, title, report)}, "give the command with --overwrite")
     return {"preset": str(path), "figure": str(picture), "r_squared": report.r_squared}
 
 

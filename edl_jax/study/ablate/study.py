@@ -17,7 +17,7 @@ from edl_jax.core.errors import require, unknown
 from edl_jax.core.runs import Run
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
-from edl_jax.study.ablate import report
+from edl_jax.study.ablate import figures, report
 from edl_jax.study.ablate.factors import FACTORS, Cell, cells, generations
 from edl_jax.study.ablate.measurement import Result, cell_file, load, measure, save, times
 
@@ -92,8 +92,9 @@ def run(
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
                 save(cell_file(directory.path, i), todo[i].config, results[i])
-        result = report.write(directory.path, todo, results, base, figure_format)
+        result = report.write(directory.path, todo, results, base)
         directory.finish(result)
+        figures.draw(directory.path / "figures", todo, results, result, figure_format)
         return result
     finally:
         directory.close()
