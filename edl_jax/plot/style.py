@@ -130,8 +130,8 @@ def draw_all(figures: Mapping[Path, Callable[[Path], None]], again: str = AGAIN)
             _log.debug("figure %s", path, exc_info=error)
             failed[path] = error
     if failed:
-        path, error = next(iter(failed.items()))
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON]
+        path, first = next(iter(failed.items()))
+        reason = " ".join(f"{type(first).__name__}: {first}".split())[:_REASON]
         names = ", ".join(each.name for each in failed)
         _log.warning(
             "not drawn in %s: %s (%s); all numbers are written; to draw again %s", path.parent, names, reason, again
