@@ -1,12 +1,11 @@
 """The command line: `python run.py <command> [flags]`, or `edl-jax <command> [flags]`.
 
-Whatever a person can get wrong is one line on stderr and exit code 2. `COMMANDS` names the module of each
+Whatever goes wrong is one line on stderr and an exit code other than 0. `COMMANDS` names the module of each
 command, which is imported when it is asked for.
 """
 
 import errno
 import importlib
-import logging
 import os
 import sys
 import textwrap
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 
 from edl_jax import __version__
 from edl_jax.backend import cache
-from edl_jax.core import status
+from edl_jax.core import failures, output, status
 from edl_jax.core.errors import UserError, command, unknown
 
 # name -> (module, what it does)
@@ -37,22 +36,21 @@ _FULL = os.strerror(errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 interrupted, 2 bad input, 3 diverged training."""
+    """Run one command and return its exit code: 0 done, 1 interrupted, 2 another error, 3 diverged training."""
+    output.write_any_text()
     args = list(sys.argv[1:] if arguments is None else arguments)
     debug, cached = "--debug" in args, "--no-compilation-cache" not in args
     args = [arg for arg in args if arg not in ("--debug", "--no-compilation-cache")]
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return _dispatch(args, cached)
+        with output.short_warnings(debug):
+            return _dispatch(args, cached)
     except UserError as error:
         code = _fail(str(error), error.exit_code, debug)
         if error.detail:
             print(textwrap.indent(error.detail, "  "), file=sys.stderr)
         return code
     except KeyboardInterrupt:
-        resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
-        hint = ": give the same command with --out and --resume to go on" if resumable else ""
-        code = _fail(f"interrupted{hint}", 1, debug)
+        code = _fail(f"interrupted{_resume(args, ': ')}", 1, debug)
         if arguments is None:
             _leave(code)
         return code
@@ -60,10 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        message = _disk_message(error)
-        if message is None:
-            raise
-        return _fail(message, 2, debug)
+        return _fail(_disk_message(error) or failures.describe(error, _resume(args, "; ")), 2, debug)
 
 
 def _dispatch(args: list[str], cached: bool) -> int:
@@ -114,7 +109,7 @@ def _disk_message(error: BaseException) -> str | None:
     """Return a line about the disk when that is what failed, in us or in a library below."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS:
+        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS and seen.filename:
             reason = os.strerror(seen.errno)
             return f"cannot use {seen.filename}: {reason}; change its permissions or choose another path"
         full = isinstance(seen, OSError) and seen.errno in _FULL_ERRORS
@@ -123,6 +118,12 @@ def _disk_message(error: BaseException) -> str | None:
             return f"cannot write: {reason}; make room, then give the same command with --out and --resume to go on"
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _resume(args: Sequence[str], before: str) -> str:
+    """Return how to go on with a run, after `before`, where the command makes one."""
+    resumable = bool(args) and args[0] in ("pretrain", "ablate", "downstream")
+    return f"{before}give the same command with --out and --resume to go on" if resumable else ""
 
 
 def _leave(code: int) -> None:
