@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from edl_jax import __version__
 from edl_jax.backend import cache
-from edl_jax.core import failures, output, status
-from edl_jax.core.errors import UserError, command, unknown
+from edl_jax.core import failures, home, output, status
+from edl_jax.core.errors import UserError, choose, command
 
 # name -> (module, what it does)
 COMMANDS = {
@@ -68,10 +68,9 @@ def _dispatch(args: list[str], cached: bool) -> int:
     if args[0] == "--version":
         print(__version__)
         return 0
-    name, rest = args[0], args[1:]
-    if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
+    name, rest = choose("command", args[0], COMMANDS), args[1:]
     status.say(f"{name}: starting")
+    home.ensure()
     try:
         if cached and not {"-h", "--help"} & set(rest):
             cache.enable()

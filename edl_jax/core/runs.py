@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 
 from edl_jax.core import environment
 from edl_jax.core.config import completed, differences, to_dict
-from edl_jax.core.errors import UserError
+from edl_jax.core.errors import UserError, local_path
 from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
 
 _LOGGER = logging.getLogger("edl_jax")
@@ -110,8 +110,8 @@ class Run:
         if resume and out is None:
             raise UserError("--resume needs the run directory: give it with --out DIR")
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = Path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
-        path = path.expanduser().absolute()
+        path = local_path(out) if out is not None else _unused(Path("runs") / f"{command}-{stamp}")
+        path = path.absolute()
         try:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path} is a file, expected a run directory: give another --out")

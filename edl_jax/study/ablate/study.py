@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.core.runs import Run
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
@@ -36,9 +36,7 @@ class AblateConfig:
     def __post_init__(self) -> None:
         require(1 <= self.runs < 2**20, f"runs is {self.runs}, expected 1 or more")
         require(len(self.factors) > 0, f"no factor given, expected some of {', '.join(FACTORS)}")
-        for factor in self.factors:
-            if factor not in FACTORS:
-                raise unknown("factor", factor, FACTORS)
+        object.__setattr__(self, "factors", tuple(choose("factor", factor, FACTORS) for factor in self.factors))
         room = f"base.seed {self.base.seed} leaves no room for {self.runs} runs, expected less than 2^31"
         require(self.base.seed + self.runs < 2**31, room)
         require(self.base.runs == 1, f"base.runs is {self.base.runs}, expected 1: give --runs for seeds per cell")
