@@ -139,6 +139,13 @@ BAD = {
     "summarize": "no run directories given",
     "summarize nowhere": "nowhere is no finished run (config.json is missing)",
     "summarize run": "run is no finished run (result.json is missing)",
+    # Paths that are none
+    "downstream --dataset cifar10 --data-dir gs://bucket/tfds": "error: gs://bucket/tfds is a URL, expected a path on",
+    "downstream --config debug --cache-dir s3://bucket": "error: s3://bucket is a URL, expected a path on this machine",
+    "downstream --config debug --loss https://a.b/c.safetensors": "error: https://a.b/c.safetensors is a URL, expected",
+    "downstream --config debug --loss notes": "; for the run in that folder write ./notes",
+    "downstream --config debug --loss ./notes": "no loss artifact at notes/loss.safetensors: check the path",
+    "pretrain --out ~no-such-user/run": "error: ~no-such-user/run cannot be expanded: there is no user no-such-user",
     # Flags that contradict each other, and arguments that are missing
     "downstream --config debug --seeds": "--seeds is empty, expected some numbers, such as 0 1 2",
     "downstream --config debug --seeds 0 1 0": "seed 0 is given twice in --seeds",
