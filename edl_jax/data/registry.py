@@ -164,10 +164,10 @@ def load(
 
 
 def file_stem(name: str) -> str:
-    """Return the name of a data set as a file may have it: dashes for slashes and colons, the last part of a path."""
+    """Return the name of a data set as a file may have it: `cifar10-3.0.2` of `cifar10:3.0.2`, of a path the end."""
     if image_folder.is_folder(name):
         return image_folder.root(name).resolve().name
-    return name.replace("/", "-").replace(":", "-")
+    return name.translate(str.maketrans("/:*", "--x"))
 
 
 def _prepared_spec(name: str, data_dir: str | os.PathLike[str] | None) -> Spec:

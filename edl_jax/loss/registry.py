@@ -61,7 +61,7 @@ def canonical_name(name: str) -> str:
     except UserError:
         return name
     text = os.fspath(path) if "file:/" in name else name
-    return os.path.join(text, RUN_FILENAME) if path.is_dir() else text  # noqa: PTH118 - keeps `~` and `./`
+    return os.path.join(text, RUN_FILENAME) if os.path.isdir(path) else text  # noqa: PTH112, PTH118 - keeps `~`, `./`
 
 
 def get(name: str | os.PathLike[str], **hyper_parameters: Any) -> LossFunction:
@@ -87,7 +87,7 @@ def get(name: str | os.PathLike[str], **hyper_parameters: Any) -> LossFunction:
     if name in ZOO:
         return bound(name, **hyper_parameters)
     if name not in _priors() and not _is_path(name):
-        hint = f"; for the run in that folder write ./{name}" if Path(name).is_dir() else ""
+        hint = f"; for the run in that folder write ./{name}" if os.path.isdir(name) else ""  # noqa: PTH112
         raise UserError(f"{unknown('loss', name, [*names(), 'PATH.safetensors'])}{hint}")
     _refuse(name, hyper_parameters)
     return load(name)

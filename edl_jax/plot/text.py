@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST = 40  # characters of a name
+_LONGEST_TICK = 24  # of one at an axis, which takes its room
 _UNKNOWN = "□"  # in place of a character that cannot be drawn
 _LAST_RESORT = "Last Resort"  # fonts that have a box for every character
 _log = logging.getLogger("edl_jax")
@@ -37,8 +38,8 @@ def literal(text: object, longest: int = _LONGEST, *, width: int | None = None) 
 
 
 def literals(names: Sequence[object]) -> list[str]:
-    """Return `literal` of names, with their numbers where they could not be told apart."""
-    shown = [literal(name) for name in names]
+    """Return `literal` of the names at an axis, with their numbers where they could not be told apart."""
+    shown = [literal(name, _LONGEST_TICK) for name in names]
     return shown if len(set(shown)) == len(shown) else [f"{i} {name}" for i, name in enumerate(shown)]
 
 

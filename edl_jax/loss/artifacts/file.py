@@ -74,9 +74,10 @@ def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArti
         network, expression or name, or are not finite.
     """
     path = local_path(path)
-    if path.is_dir():
+    # Those of os.path are false where Path's own raise, such as of a name too long.
+    if os.path.isdir(path):  # noqa: PTH112
         path = path / RUN_FILENAME
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"no loss artifact at {path}: check the path, or {_HINT}")
     try:
         with safe_open(path, framework="numpy") as file:
