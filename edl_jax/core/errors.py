@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-# A letter before a colon is a drive; a scheme is longer. Path makes one slash of two.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+# Path makes one slash of two: so the usual schemes are known by one, while a folder may be named `a:`.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(?:abfss?|az|file|ftp|gcs|gs|hdfs|hf|https?|s3|sftp|ssh):/")
 
 
 class UserError(Exception):

@@ -17,13 +17,9 @@ def describe(error: BaseException, again: str = "") -> str:
       again: how to go on, where the same command may succeed another time.
     """
     said = one_line("".join(traceback.format_exception_only(error)), _LONGEST)
-    if _is_memory(error):
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said:
         return f"not enough memory ({said}{_place(error)}): ask for less, such as a smaller batch or population"
     return f"{said}{_place(error)}; --debug shows the traceback{again}"
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _place(error: BaseException) -> str:

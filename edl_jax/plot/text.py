@@ -4,7 +4,7 @@ import functools
 import logging
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _LONGEST = 40  # characters of a name
 _LONGEST_TICK = 24  # of one at an axis, which takes its room
 _UNKNOWN = "□"  # in place of a character that cannot be drawn
+_USUAL = ""
 _LAST_RESORT = "Last Resort"  # fonts that have a box for every character
 _log = logging.getLogger("edl_jax")
 
@@ -29,8 +30,7 @@ def literal(text: object, longest: int = _LONGEST, *, width: int | None = None) 
     """
     kept = "".join(c for c in " ".join(str(text).split()) if unicodedata.category(c) != "Cf")
     kept = kept if len(kept) <= longest else kept[: longest - 1] + "…"
-    fonts = _fonts(frozenset(kept))
-    shown = "".join(c if c.isprintable() and c not in fonts.missing else _UNKNOWN for c in kept)
+    shown = "".join(c if c.isprintable() and _family(c) is not None else _UNKNOWN for c in kept)
     if shown.startswith("_") or not shown:
         shown = f" {shown}"  # a legend leaves out what begins with an underscore, and what is empty
     # Escaped last: a line must not break between the two.
@@ -48,44 +48,40 @@ def font_families(figure: "Figure") -> list[str]:
     from matplotlib import rcParams
     from matplotlib.text import Text
 
-    found = figure.findobj(Text)
-    text = "".join(each.get_text() for each in found if isinstance(each, Text))
-    return [*rcParams["font.family"], *_fonts(frozenset(text)).families]
+    text = "".join(each.get_text() for each in figure.findobj(Text) if isinstance(each, Text))
+    others = {_family(c) for c in text if c.isprintable()} - {None, _USUAL}
+    return [*rcParams["font.family"], *sorted(filter(None, others))]
 
 
-class _Fonts:
-    """Where some characters are drawn from.
+@functools.lru_cache(maxsize=65_536)
+def _family(character: str) -> str | None:
+    """Return a font family that has a character, `_USUAL` for those in use; None where no installed font has it."""
+    if character.isascii():
+        return _USUAL
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-    Attributes:
-      families: to use beside the usual ones.
-      missing: characters that no installed font has.
-    """
+    if ord(character) in _characters(findfont(FontProperties())):
+        return _USUAL
+    for entry in fontManager.ttflist:
+        usable = entry.style == "normal" and not entry.name.startswith(_LAST_RESORT)
+        if usable and ord(character) in _characters(entry.fname):
+            return entry.name
+    _say_missing()
+    return None
 
-    def __init__(self, families: Iterable[str] = (), missing: Iterable[str] = ()) -> None:
-        self.families, self.missing = tuple(families), frozenset(missing)
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    """Return the code points that a font file has; a file that cannot be read has none."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # removed since Matplotlib listed it, or damaged
+        return frozenset()
 
 
-@functools.lru_cache(maxsize=1024)
-def _fonts(characters: frozenset[str]) -> _Fonts:
-    """Look for fonts that have `characters`; a line in the log says for which there is none."""
-    if all(c.isascii() for c in characters):
-        return _Fonts()
-    from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
-
-    def has(path: str) -> set[str]:
-        font = get_font(path)
-        return {c for c in wanted if font.get_char_index(ord(c))}
-
-    wanted = {c for c in characters if c.isprintable() and not c.isascii()}
-    wanted -= has(findfont(FontProperties()))
-    families: list[str] = []
-    for entry in fontManager.ttflist if wanted else ():
-        if entry.style == "normal" and not entry.name.startswith(_LAST_RESORT) and (found := has(entry.fname)):
-            families.append(entry.name)
-            wanted -= found
-        if not wanted:
-            break
-    if wanted:
-        shown = "".join(sorted(wanted)[:20])
-        _log.warning("no installed font has %s: written as %s in figures; install one that has them", shown, _UNKNOWN)
-    return _Fonts(families, wanted)
+@functools.cache
+def _say_missing() -> None:
+    """Say once that characters are missing."""
+    _log.warning("no installed font has some characters of the names in figures: they are %s there", _UNKNOWN)

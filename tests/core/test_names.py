@@ -133,6 +133,7 @@ def test_whoever_types_capitals_is_given_the_nearest_name():
         ("file:/a", "/a"),
         ("./gs:", "gs:"),
         ("a:b/c", "a:b/c"),
+        ("exp:/c", "exp:/c"),
         ("[a]$\\*", "[a]$\\*"),
     ],
 )

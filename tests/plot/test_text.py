@@ -5,7 +5,7 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.text import Text
 
-from edl_jax.plot import style
+from edl_jax.plot import style, text
 from edl_jax.plot.classifier import confusion_matrix_figure, reliability_figure, training_curves_figure
 from edl_jax.plot.curves import convergence_figure, differences_figure
 from edl_jax.plot.sensitivity import sensitivity_figure
@@ -43,10 +43,17 @@ def test_a_line_does_not_break_within_an_escape():
 
 
 def test_characters_without_a_font_are_said_once(caplog):
-    for _ in range(3):
-        literal("\U00012001\U00012002")
-    assert len(caplog.messages) == 1
-    assert "no installed font has \U00012001\U00012002" in caplog.text
+    text._say_missing.cache_clear()
+    text._family.cache_clear()
+    assert literals(["\U00012000\U00012001", "\U00012002", "\U00012003"]) == ["0 □□", "1 □", "2 □"]
+    assert caplog.messages == ["no installed font has some characters of the names in figures: they are □ there"]
+
+
+def test_other_fonts_are_asked_for_what_the_usual_one_lacks():
+    assert text._family("\u2abd") not in ("", None)  # a relation of mathematics, which STIX has
+    figure = style.new_figure(1.0, 1.0)
+    figure.text(0, 0, literal("a \u2abd b"))
+    assert text.font_families(figure)[1:] == [text._family("\u2abd")]
 
 
 def test_names_that_would_look_alike_have_numbers():
