@@ -1,10 +1,14 @@
 """JAX's persistent compilation cache, kept for the command line: a program that was compiled once is read back."""
 
 import hashlib
+import logging
 import os
 import platform
 from pathlib import Path
 
+from edl_jax.core.errors import UserError, local_path
+
+_log = logging.getLogger("edl_jax")
 # Programs that take less to compile are not worth a file.
 _LEAST_SECONDS = 0.05
 
@@ -13,24 +17,39 @@ def enable() -> None:
     """Keep compiled programs in the user's cache directory, unless the user has settled where JAX keeps them.
 
     JAX_COMPILATION_CACHE_DIR and JAX_ENABLE_COMPILATION_CACHE are left as they are. A directory that cannot be written
-    costs nothing but the time of compiling again.
+    costs nothing but the time of compiling again; of the user's own a line in the log "edl_jax" says so.
     """
     import jax
     import platformdirs
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen:
+        if "://" not in chosen and not _is_writable(Path(chosen)):
+            # JAX would warn at every program.
+            jax.config.update("jax_enable_compilation_cache", False)
+            _log.warning("cannot write to JAX_COMPILATION_CACHE_DIR, %s: no compiled program is kept", chosen)
         return
-    folder = Path(platformdirs.user_cache_dir("edl_jax", appauthor=False)) / "jax" / _machine()
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        folder = local_path(platformdirs.user_cache_dir("edl_jax", appauthor=False)) / "jax" / _machine()
+    except (RuntimeError, UserError):  # no home directory
         return
-    if not os.access(folder, os.W_OK):
+    if not _is_writable(folder):
         return
     # No jax_compilation_cache_max_size: with it, one entry whose time is missing, as after a kill, ends all writing.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder, which is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _machine() -> str:

@@ -35,4 +35,4 @@ def main(args: list[str]) -> None:
         raise unknown("data command", args[0], ["prepare"])
     flags = parse(Flags, None, args[1:], "data prepare")
     path = data.prepare(flags.name, archive=flags.archive, data_dir=flags.data_dir)
-    print(f"{flags.name} is ready in {path}")
+    print(f"{data.canonical_name(flags.name)} is ready in {path}")

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import tyro
 
 from edl_jax.core.config import load_preset, override, preset_names
-from edl_jax.core.errors import UserError, command
+from edl_jax.core.errors import UserError, command, local_path
 
 
 def preset_flag(name: str) -> Any:
@@ -107,7 +107,7 @@ def _stored(typed: dict[str, str], name: str, config: type) -> Any:
         return None
     # What cannot be read is named when the run is opened.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        file = Path(typed["out"]) / "config.json"
+        file = local_path(typed["out"]) / "config.json"
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["command"] == name:
             return override(config(), record["config"], source=str(file))

@@ -1,13 +1,12 @@
 """The command line: `python run.py <command> [flags]`, or `edl-jax <command> [flags]`.
 
-Whatever a person can get wrong is one line on stderr and exit code 2. `COMMANDS` names the module of each
+Whatever goes wrong is one line on stderr and an exit code other than 0. `COMMANDS` names the module of each
 command, which is imported when it is asked for.
 """
 
 import contextlib
 import errno
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -17,8 +16,8 @@ from collections.abc import Sequence
 
 from edl_jax import __version__
 from edl_jax.backend import cache
-from edl_jax.core import status, streams
-from edl_jax.core.errors import UserError, command, unknown
+from edl_jax.core import failures, home, output, status, streams
+from edl_jax.core.errors import UserError, choose, command
 from edl_jax.core.signals import Signals
 
 # name -> (module, what it does)
@@ -42,9 +41,10 @@ _FULL = os.strerror(errno.ENOSPC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 bad input, 3 diverged training, 128 + N: signal N."""
+    """Run one command and return its exit code: 0 done, 2 an error, 3 diverged training, 128 + N: signal N."""
     if arguments is None:
         streams.outlive_readers()
+    output.write_any_text()
     with Signals(own_process=arguments is None) as signals:
         return _main(list(sys.argv[1:] if arguments is None else arguments), signals)
 
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(args: list[str], signals: Signals) -> int:
     debug, cached = "--debug" in args, "--no-compilation-cache" not in args
     args = [arg for arg in args if arg not in ("--debug", "--no-compilation-cache")]
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return _dispatch(args, cached, signals)
+        with output.short_warnings(debug):
+            return _dispatch(args, cached, signals)
     except KeyboardInterrupt:
         return _stopped(signals, debug)
     except Exception as error:
@@ -65,10 +65,7 @@ def _main(args: list[str], signals: Signals) -> int:
             if error.detail:
                 print(textwrap.indent(error.detail, "  "), file=sys.stderr)
             return code
-        message = _disk_message(error)
-        if message is None:
-            raise
-        return _fail(message, 2, debug)
+        return _fail(_disk_message(error) or failures.describe(error, _resume(args)), 2, debug)
 
 
 def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
@@ -78,11 +75,10 @@ def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
     if args[0] == "--version":
         print(__version__)
         return 0
-    name, rest = args[0], args[1:]
-    if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS)
+    name, rest = choose("command", args[0], COMMANDS), args[1:]
     signals.stop.hint = "give the same command again" if name in RUNS else ""
     status.say(f"{name}: starting")
+    home.ensure()
     try:
         if cached and not {"-h", "--help"} & set(rest):
             cache.enable()
@@ -120,7 +116,7 @@ def _disk_message(error: BaseException) -> str | None:
     """Return a line about the disk when that is what failed, in us or in a library below."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS:
+        if isinstance(seen, OSError) and seen.errno in _ACCESS_ERRORS and seen.filename:
             reason = os.strerror(seen.errno)
             return f"cannot use {seen.filename}: {reason}; change its permissions or choose another path"
         full = isinstance(seen, OSError) and seen.errno in _FULL_ERRORS
@@ -140,6 +136,11 @@ def _stopped(signals: Signals, debug: bool) -> int:
         sys.stdout.flush()
     signals.leave()
     return 128 + (signals.stop.signal or signal.SIGINT)
+
+
+def _resume(args: Sequence[str]) -> str:
+    """Return how to go on with a run, where the command makes one."""
+    return "; give the same command with --out and --resume to go on" if args and args[0] in RUNS else ""
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from edl_jax.core.errors import UserError, require, unknown
+from edl_jax.core.errors import UserError, canonical, local_path, require, unknown
 
 ConfigT = TypeVar("ConfigT")
 # Metadata of a field that may grow while a run is interrupted, see `grown`.
@@ -41,9 +41,11 @@ def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
     Raises:
       UserError: unknown preset, unreadable YAML, unknown key, or a value that the config refuses.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else presets_dir() / command / f"{name}.yaml"
+    known = preset_names(command)
+    is_file = name.endswith((".yaml", ".yml"))
+    path = local_path(name) if is_file else presets_dir() / command / f"{canonical(name, known)}.yaml"
     if not path.is_file():
-        raise unknown(f"{command} preset", name, preset_names(command))
+        raise unknown(f"{command} preset", name, known)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates, huge integers

@@ -13,7 +13,7 @@ from typing import Any
 
 from edl_jax.core import inputs, lock
 from edl_jax.core.config import completed, differences, grown
-from edl_jax.core.errors import UserError, require
+from edl_jax.core.errors import UserError, local_path, require
 
 
 def locate(command: str, out: str | Path | None, resume: bool, overwrite: bool) -> Path:
@@ -26,7 +26,7 @@ def locate(command: str, out: str | Path | None, resume: bool, overwrite: bool) 
       overwrite: whether to replace it.
 
     Raises:
-      UserError: the flags contradict each other.
+      UserError: the flags contradict each other, or a path that `local_path` refuses.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other: give one of them")
@@ -35,7 +35,7 @@ def locate(command: str, out: str | Path | None, resume: bool, overwrite: bool) 
     require("\0" not in str(out), f"--out is {str(out)!r}, expected a path without a null character")
     if out is None:
         out = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return Path(os.path.expanduser(out)).absolute()  # noqa: PTH111 - Path's own raises where there is no such user
+    return local_path(out).absolute()
 
 
 def check(path: Path, record: Mapping[str, Any], config: Any, resume: bool, overwrite: bool) -> bool:

@@ -1,9 +1,17 @@
-"""Errors that a person can cause: one line, exit code 2."""
+"""What people type, names and paths, and the errors that they can cause: one line, exit code 2."""
 
 import difflib
+import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+# Path makes one slash of two: so the usual schemes are known by one, while a folder may be named `a:`.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(?:abfss?|az|file|ftp|gcs|gs|hdfs|hf|https?|s3|sftp|ssh):/")
 
 
 class UserError(Exception):
@@ -27,7 +35,12 @@ class DivergedError(UserError):
 def closest(name: str, names: Iterable[str], count: int = 3) -> str:
     """Return `"did you mean a, b? choose from ..."` for an unknown name."""
     known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    folded: dict[str, str] = {}
+    for each in known:
+        folded.setdefault(fold(each), each)
+    found = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    # Whoever types capitals or hyphens is near, too.
+    near = found or [folded[key] for key in difflib.get_close_matches(fold(name), folded, n=count, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{hint}choose from {', '.join(known)}"
 
@@ -35,6 +48,78 @@ def closest(name: str, names: Iterable[str], count: int = 3) -> str:
 def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
     """Return the error for a name that a registry does not hold."""
     return UserError(f"unknown {kind} {name!r}: {closest(name, names)}")
+
+
+def fold(name: str) -> str:
+    """Return what is compared of a name: case, hyphens, underscores and spaces do not matter."""
+    return re.sub(r"[-_\s]+", "", name).casefold()
+
+
+def canonical(name: str, names: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """Return the one of `names` that `name` is but for case, hyphens, underscores and spaces; else `name` itself.
+
+    Args:
+      name: what was typed.
+      names: of a registry.
+      synonyms: other usual names, each with the one that it stands for.
+    """
+    known = list(names)
+    if name in known:
+        return name
+    spelled = {fold(other): meant for other, meant in (synonyms or {}).items()}
+    spelled |= {fold(each): each for each in known}
+    return spelled.get(fold(name), name)
+
+
+def choose(kind: str, name: str, names: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """Return `canonical`, which is stored and printed.
+
+    Raises:
+      UserError: it is none of `names` (closest listed).
+    """
+    known = list(names)
+    found = canonical(name, known, synonyms)
+    if found not in known:
+        raise unknown(kind, name, known)
+    return found
+
+
+def settle(config: Any, field: str, names: Iterable[str], kind: str | None = None) -> None:
+    """Replace a field of a frozen config, which holds a name, by what `choose` returns; in `__post_init__`.
+
+    Args:
+      config: frozen dataclass.
+      field: its field.
+      names: of the registry.
+      kind: what the names are, where the field does not say it.
+
+    Raises:
+      UserError: as `choose`.
+    """
+    object.__setattr__(config, field, choose(kind or field, getattr(config, field), names))
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path as a person types it: `~` expanded, and of a `file://` URL the file.
+
+    Raises:
+      UserError: another URL, or the home directory of a user who is not known.
+    """
+    text = os.fspath(path)
+    if _URL.match(text):
+        if text.startswith("file:/"):
+            return Path(url2pathname(urlsplit(text).path))
+        scheme, _, rest = text.partition(":")
+        raise UserError(
+            f"{scheme}://{rest.lstrip('/')} is a URL, expected a path on this machine: copy what is there to a local "
+            "folder, or mount it, and give that"
+        )
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's own says less where there is no such user
+    if expanded.startswith("~"):
+        who = text[1:].split("/")[0]
+        reason = f"there is no user {who}" if who else "this user has no home directory"
+        raise UserError(f"{text} cannot be expanded: {reason}; give the whole path" + ("" if who else ", or set HOME"))
+    return Path(expanded)
 
 
 def require(condition: bool, message: str) -> None:

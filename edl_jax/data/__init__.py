@@ -17,7 +17,7 @@ from edl_jax.data.images import ImageView, check_image_size
 from edl_jax.data.imbalance import imbalanced_counts, imbalanced_indices
 from edl_jax.data.noise import add_label_noise, asymmetric_noise, confusions, symmetric_noise
 from edl_jax.data.prepare import prepare
-from edl_jax.data.registry import Augment, Dataset, file_stem, load, names
+from edl_jax.data.registry import Augment, Dataset, canonical_name, file_stem, load, names
 
 __all__ = [
     "Augment",
@@ -27,6 +27,7 @@ __all__ = [
     "ImageView",
     "add_label_noise",
     "asymmetric_noise",
+    "canonical_name",
     "check_image_size",
     "confusions",
     "cutmix",

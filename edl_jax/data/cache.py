@@ -19,7 +19,7 @@ import numpy.typing as npt
 import platformdirs
 
 from edl_jax.backend import memory
-from edl_jax.core.errors import UserError
+from edl_jax.core.errors import UserError, local_path
 
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
 CHECKSUMS_FILENAME = "checksums.json"
@@ -46,9 +46,16 @@ _log = logging.getLogger("edl_jax")
 
 
 def directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the cache directory: the argument, else `EDL_JAX_CACHE_DIR`, else the platform's own."""
+    """Return the cache directory: the argument, else `EDL_JAX_CACHE_DIR`, else the platform's own.
+
+    Raises:
+      UserError: it is a URL, or in a home directory that cannot be found.
+    """
     chosen = cache_dir or os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(chosen or platformdirs.user_cache_dir("edl_jax", appauthor=False)).expanduser()
+    try:
+        return local_path(chosen or platformdirs.user_cache_dir("edl_jax", appauthor=False))
+    except RuntimeError as error:  # of platformdirs
+        raise UserError(f"no home directory to keep decoded images in: set HOME, or {ENVIRONMENT_VARIABLE}") from error
 
 
 def load(entry: Path, layout: Mapping[str, Array]) -> Entry | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edl_jax.core.errors import UserError
+from edl_jax.core.errors import UserError, local_path
 
 if TYPE_CHECKING:
     import requests
@@ -55,7 +55,7 @@ def local(sources: Sequence[Source], archive: Archive) -> dict[str, Path]:
       UserError: if a file is missing or its digest is wrong.
     """
     given = [archive] if isinstance(archive, (str, os.PathLike)) else list(archive)
-    files = [Path(path).expanduser() for path in given]
+    files = [local_path(path) for path in given]
     for path in files:
         if not path.exists():
             raise UserError(f"archive {path} does not exist: expected {_listing(sources)}")

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edl_jax.core.errors import UserError, require
+from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.data import images
 from edl_jax.data.source import Read, Source
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_HIDDEN = (".", "__MACOSX")  # the latter beside the files of an archive that macOS has made
 _FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 
 
@@ -23,12 +24,12 @@ class _File(NamedTuple):
 
 
 def is_folder(name: str) -> bool:
-    """Return whether the name of a set is meant as the path of a folder: it begins with `/`, `./`, `../` or `~`."""
-    return name in (".", "..") or name.startswith(("./", "../", "~")) or Path(name).is_absolute()
+    """Return whether the name of a set means a folder: it begins with `/`, `./`, `../`, `~` or `file:/`."""
+    return name in (".", "..") or name.startswith(("./", "../", "~", "file:/")) or Path(name).is_absolute()
 
 
 def root(name: str) -> Path:
-    """Return the folder of a set that `is_folder`, with `~` expanded where there is such a user."""
+    """Return the folder of a set that `is_folder`, whose name is wanted even where there is no such user."""
     return Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises where there is none
 
 
@@ -36,16 +37,20 @@ def source(path: str) -> Source:
     """Return a folder of images as a source.
 
     Its classes are the folders below `train`, in alphabetical order; those of `test` (or `val`, `validation`) must be
-    among them, and without `train` they are the classes. Images are RGB, grey files too. Their order is that of
-    `tfds.ImageFolder`: shuffled, the same each time.
+    among them, and without `train` they are the classes. Files in folders of a class, at any depth, are of that class.
+    Images are RGB, grey files too. Their order is that of `tfds.ImageFolder`: shuffled, the same each time.
+
+    Hidden files and folders (`._cat.png`, `.DS_Store`), macOS's `__MACOSX` and files that are not named as images
+    (`Thumbs.db`) are left out; links to files and folders are followed.
 
     Raises:
-      UserError: no such folder, no part to test with, an empty class, or one that is not trained on.
+      UserError: no such folder, no part to test with, an empty class, one that is not trained on, a folder that cannot
+        be listed, or a link to nothing.
     """
-    top = root(path)
+    top = local_path(path)
     require(top.is_dir(), f"no folder {top}: expected one that holds train/CLASS/FILE and val/CLASS/FILE")
     found = {split: next((top / n for n in names if (top / n).is_dir()), None) for split, names in _FOLDERS.items()}
-    listed = ", ".join(sorted(entry.name for entry in top.iterdir())[:10]) or "nothing"
+    listed = ", ".join([entry.name for entry in _entries(top)][:10]) or "nothing"
     test, train = found["test"], found["train"]
     if test is None:
         raise UserError(f"{top} has no folder test, val or validation, it has {listed}: expected val/CLASS/FILE")
@@ -72,7 +77,40 @@ def source(path: str) -> Source:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
+    return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder by name, hidden entries left out.
+
+    Raises:
+      UserError: it cannot be listed, or has a link to nothing.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if not e.name.startswith(_HIDDEN)), key=lambda entry: entry.name)
+    except OSError as error:
+        hint = "change its permissions or leave it out"
+        raise UserError(f"{folder} cannot be listed: {error.strerror}; {hint}") from error
+    for entry in entries:
+        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - false of a circle as well
+            raise UserError(f"{entry.path} is a link to nothing: mend it or take it out of the folder")
+    return entries
+
+
+def _images(folder: str | Path) -> list[str]:
+    """Return the paths of the images in a folder and in those below; none is entered twice, as links could make it."""
+    paths: list[str] = []
+    todo, entered = [os.fspath(folder)], set()
+    while todo:
+        here = todo.pop()
+        real = os.path.realpath(here)
+        if real not in entered:
+            entered.add(real)
+            entries = _entries(here)
+            paths += [e.path for e in entries if e.is_file() and e.name.lower().endswith(EXTENSIONS)]
+            todo += [e.path for e in entries if e.is_dir()]
+    return sorted(paths)
 
 
 def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
@@ -81,7 +119,7 @@ def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue  # of the test part: no examples of that class
-        paths = sorted(e.path for e in os.scandir(folder / name) if e.name.lower().endswith(EXTENSIONS))
+        paths = _images(folder / name)
         require(len(paths) > 0, f"{folder / name} has no images, expected files named {' '.join(EXTENSIONS)}")
         files += [_File(path, label) for path in paths]
     random.Random(split).shuffle(files)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 
 IMBALANCE_KINDS = ("long_tailed", "step")
 
@@ -30,12 +30,10 @@ def imbalanced_counts(available: np.ndarray, ratio: float, kind: str = "long_tai
     num_classes = len(available)
     require(num_classes >= 2, f"the set has {num_classes} class(es), expected at least 2 for class imbalance")
     require(1.0 <= ratio < np.inf, f"imbalance ratio is {ratio}, expected n_max / n_min of at least 1")
-    if kind == "long_tailed":
+    if choose("class imbalance", kind, IMBALANCE_KINDS) == "long_tailed":
         shares = float(ratio) ** -(np.arange(num_classes) / (num_classes - 1))
-    elif kind == "step":
-        shares = np.where(np.arange(num_classes) < num_classes // 2, 1.0, 1.0 / ratio)
     else:
-        raise unknown("class imbalance", kind, IMBALANCE_KINDS)
+        shares = np.where(np.arange(num_classes) < num_classes // 2, 1.0, 1.0 / ratio)
     # The small addend keeps exact quotients, 5000 / 100, from being truncated to one less.
     n_max = np.floor((available / shares).min() + 1e-6)
     counts = np.floor(n_max * shares + 1e-6).astype(np.int64)

@@ -6,7 +6,7 @@ label, drawn without replacement. Noise is for training labels; test labels must
 
 import numpy as np
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 
 # Source class -> class it is mistaken for; a class that is not listed keeps its labels.
 # Patrini et al. (2017): mnist and cifar10; Zhang & Sabuncu (2018): fashion_mnist.
@@ -40,7 +40,7 @@ def confusions(dataset: str, num_classes: int) -> np.ndarray:
     other set each class becomes the next class, circularly.
 
     Args:
-      dataset: name of the data set.
+      dataset: name of the data set, with or without a version.
       num_classes: number of classes C.
 
     Returns:
@@ -51,6 +51,7 @@ def confusions(dataset: str, num_classes: int) -> np.ndarray:
     """
     require(num_classes >= 2, f"num_classes is {num_classes}, expected at least 2 for label noise")
     classes = np.arange(num_classes)
+    dataset = dataset.partition(":")[0]  # any version
     known = {**dict.fromkeys(_CONFUSIONS, 10), "cifar100": 100}
     if dataset not in known:
         return ((classes + 1) % num_classes).astype(np.int32)
@@ -142,11 +143,9 @@ def add_label_noise(
     Raises:
       UserError: unknown kind, or as the functions named above.
     """
-    if kind == "symmetric":
+    if choose("label noise", kind, NOISE_KINDS) == "symmetric":
         return symmetric_noise(labels, rate, num_classes, seed)
-    if kind == "asymmetric":
-        return asymmetric_noise(labels, rate, confusions(dataset, num_classes), seed)
-    raise unknown("label noise", kind, NOISE_KINDS)
+    return asymmetric_noise(labels, rate, confusions(dataset, num_classes), seed)
 
 
 def _checked(labels: np.ndarray, rate: float, num_classes: int) -> np.ndarray:

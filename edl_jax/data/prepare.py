@@ -40,7 +40,7 @@ def prepare(
     """Prepare a data set for `load`; one that is already there is left as it is.
 
     Args:
-      name: a data set that TFDS provides: cifar10, cifar100, fashion_mnist, mnist.
+      name: a data set that TFDS provides: cifar10, cifar100, fashion_mnist, mnist, with or without `:VERSION`.
       archive: the published file (CIFAR: the binary tar.gz), a directory that holds it, or for the MNIST
         family the directory or the list of the four .gz files. Default: they are downloaded into
         `<data_dir>/downloads/edl_jax/<name>/` and kept there.
@@ -55,9 +55,12 @@ def prepare(
         one, the download does not answer, or what is already there is damaged.
       OSError: if the directory cannot be written, a full disk included; nothing half-written is left.
     """
+    name, version = tfds_directory.split_version(registry.canonical_name(name))
     if not registry.spec(name).tfds:
         raise UserError(f"{name} comes with scikit-learn: there is nothing to prepare, use it as it is")
     root = tfds_directory.resolve(data_dir)
+    if version is not None:
+        _check_version(name, version)
     existing = tfds_directory.find(name, root)
     if existing is not None:
         tfds_directory.inspect(existing)
@@ -81,6 +84,19 @@ def prepare(
         }
         _build(builder_class, root, Path(scratch), extracted)
     return tfds_directory.locate(name, root)
+
+
+def _check_version(name: str, version: str) -> None:
+    """Raise `UserError` unless the TFDS that is installed makes that version of a set."""
+    import tensorflow_datasets as tfds
+
+    builder_class: Any = tfds.builder_cls(name)
+    made = builder_class.VERSION
+    if not made.match(version):
+        raise UserError(
+            f"tensorflow-datasets {tfds.__version__} makes version {made} of {name}, not {version}: give "
+            f"{name} or {name}:{made}"
+        )
 
 
 def _sources(builder_class: Any, checksums: Mapping[str, tuple[int, str]] | None) -> list[download.Source]:

@@ -87,6 +87,21 @@ _CHARACTERS = ("binary_alpha_digits", "emnist", "kmnist", "mnist", "omniglot", "
 _PADDING_SHARE = 1 / 8  # of the side: 4 pixels of CIFAR's 32
 
 
+def canonical_name(name: str) -> str:
+    """Return what is stored of a data set as a person types it: `CIFAR-10:3.0.2` is `cifar10:3.0.2`.
+
+    Case, hyphens, underscores and spaces do not matter in the names of `names()`; others, and paths, stay as they are.
+
+    Raises:
+      UserError: a version that is none.
+    """
+    if image_folder.is_folder(name) or "://" in name:
+        return name
+    base, version = tfds_directory.split_version(name)
+    base = errors.canonical(base, SPECS)
+    return base if version is None else f"{base}:{version}"
+
+
 def names() -> tuple[str, ...]:
     """Return the names of the data sets that are known before they are prepared, sorted; `load` takes others too."""
     return tuple(sorted(SPECS))
@@ -98,9 +113,7 @@ def spec(name: str) -> Spec:
     Raises:
       UserError: if the name is unknown.
     """
-    if name not in SPECS:
-        raise errors.unknown("dataset", name, SPECS)
-    return SPECS[name]
+    return SPECS[errors.choose("dataset", name, SPECS)]
 
 
 def load(
@@ -114,9 +127,10 @@ def load(
 
     Args:
       name: one of `names()`, or any image-classification set that is prepared in `data_dir` as array_record:
-        `NAME` or `NAME/CONFIG`, such as `svhn_cropped` or `cifar10_corrupted/brightness_1`. Its split `test` is tested
-        with, else `validation`; a set without training images can be evaluated on, and its statistics are those of
-        its test images. A path that begins with `/`, `./`, `../` or `~` is a folder of images, see
+        `NAME` or `NAME/CONFIG`, such as `svhn_cropped` or `cifar10_corrupted/brightness_1`; `:VERSION` after it, such
+        as `:3.0.2` or `:3.*.*`, selects another version than the newest. Its split `test` is tested with, else
+        `validation`; a set without training images can be evaluated on, and its statistics are those of its test
+        images. A path that begins with `/`, `./`, `../` or `~`, or a `file://` URL, is a folder of images, see
         `image_folder.source`.
       data_dir: TFDS directory that holds `<name>/<version>/`; default TFDS's own (`TFDS_DATA_DIR` or
         `~/tensorflow_datasets`). `digits` does not need one.
@@ -131,17 +145,20 @@ def load(
         large for disk and memory.
     """
     images.check_image_size(image_size)
-    if name in SPECS and not SPECS[name].tfds:
-        chosen, source = SPECS[name], digits.source()
+    name = canonical_name(name)
+    base = name if image_folder.is_folder(name) else name.partition(":")[0]
+    if base in SPECS and not SPECS[base].tfds:
+        errors.require(base == name, f"dataset is {name}, expected {base}: it comes with scikit-learn, in one version")
+        chosen, source = SPECS[base], digits.source()
     elif image_folder.is_folder(name):
         source = image_folder.source(name)
         chosen = Spec(source.image_shape, len(source.label_names), Augment(padding=0, flip=True))
     else:
-        chosen = SPECS[name] if name in SPECS else _prepared_spec(name, data_dir)
+        chosen = SPECS[base] if base in SPECS else _prepared_spec(name, data_dir)
         source = tfds_reader.source(name, chosen.image_shape, chosen.num_classes, data_dir)
     arrays, digest = decode.read(source, cache_dir, image_size)
     augment = chosen.augment
-    if name not in SPECS or image_size is not None:
+    if base not in SPECS or image_size is not None:
         augment = dataclasses.replace(augment, padding=_padding(chosen, arrays["test_images"].shape[1]))
     for array in arrays.values():
         array.setflags(write=False)
@@ -156,18 +173,26 @@ def load(
 
 
 def file_stem(name: str) -> str:
-    """Return the name of a data set as a file may have it: slashes as dashes, of a folder's path its last part."""
-    return image_folder.root(name).resolve().name if image_folder.is_folder(name) else name.replace("/", "-")
+    """Return the name of a data set as a file may have it: `cifar10-3.0.2` of `cifar10:3.0.2`, of a path the end."""
+    if image_folder.is_folder(name):
+        return image_folder.root(name).resolve().name
+    return name.translate(str.maketrans("/:*", "--x"))
 
 
 def _prepared_spec(name: str, data_dir: str | os.PathLike[str] | None) -> Spec:
     """Return the description of a set that is prepared but not listed in `SPECS`."""
-    parts = name.split("/")
+    if "://" in name:
+        errors.local_path(name)  # says what to do
+    base = tfds_directory.split_version(name)[0]
+    parts = base.split("/")
     proper = 1 <= len(parts) <= 2 and all(re.fullmatch(r"[\w.-]*\w[\w.-]*", part) for part in parts)
     directory = tfds_directory.find(name, data_dir) if proper else None
     if directory is None:
         root = tfds_directory.resolve(data_dir)
         found = tfds_directory.available(data_dir)
+        near = errors.canonical(base, found)
+        if near != base:
+            raise errors.UserError(f"unknown dataset {name!r}: did you mean {near}? It is prepared in {root}")
         raise errors.UserError(
             f"{errors.unknown('dataset', name, SPECS)}; or a set prepared as array_record in {root} "
             f"(there: {', '.join(found) or 'none'})"

@@ -12,7 +12,7 @@ import re
 import shlex
 from pathlib import Path
 
-from edl_jax.core.errors import UserError, command
+from edl_jax.core.errors import UserError, command, local_path
 
 INFO_FILENAME = "dataset_info.json"
 FEATURES_FILENAME = "features.json"
@@ -20,6 +20,7 @@ FILE_FORMAT = "array_record"
 _TEST_SPLITS = ("test", "validation")  # imagenet2012 and food101 have only the second
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_WANTED = re.compile(r"(\d+|\*)\.(\d+|\*)\.(\d+|\*)")  # as TFDS has it: a star is any number
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # TFDS's default for the names of shards
 
 
@@ -61,22 +62,35 @@ class Features:
 
 def default_data_dir() -> Path:
     """Return TFDS's own default directory: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return local_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def resolve(data_dir: str | os.PathLike[str] | None) -> Path:
     """Return `data_dir` with `~` expanded, or TFDS's default if it is `None`."""
-    return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    return default_data_dir() if data_dir is None else local_path(data_dir)
+
+
+def split_version(name: str) -> tuple[str, str | None]:
+    """Return a set's name without its version, and that, or None: `cifar10:3.0.2` has the version 3.0.2.
+
+    Raises:
+      UserError: what follows the colon is no version.
+    """
+    base, colon, version = name.partition(":")
+    if colon and not _WANTED.fullmatch(version):
+        raise UserError(f"dataset is {name!r}, expected a version such as 3.0.2 after the colon, or {base!r}")
+    return base, version or None
 
 
 def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the newest prepared version directory of `name`, or `None` if there is none.
+    """Return the newest prepared version directory of `name`, or of the version in it, or `None` if there is none.
 
     Raises:
-      UserError: if version directories exist but none of them has a `dataset_info.json`, or the directory
-        cannot be listed.
+      UserError: if version directories exist but none of them has a `dataset_info.json` or is the version that is
+        asked for, or the directory cannot be listed.
     """
-    root = resolve(data_dir) / name
+    base, wanted = split_version(name)
+    root = resolve(data_dir) / base
     try:
         versions = [path for path in root.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -84,6 +98,11 @@ def find(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path | No
     except OSError as error:
         raise UserError(f"cannot list {root}: {error.strerror}") from error
     versions.sort(key=lambda path: tuple(int(part) for part in path.name.split(".")))
+    if wanted is not None and versions:
+        there = ", ".join(path.name for path in versions)
+        versions = [path for path in versions if _is_version(path.name, wanted)]
+        if not versions:
+            raise UserError(f"no version {wanted} of {base} in {root} (there: {there}): give one of them, or none")
     complete = [path for path in versions if (path / INFO_FILENAME).is_file()]
     if versions and not complete:
         raise damaged(versions[-1], f"{INFO_FILENAME} is missing")
@@ -98,7 +117,7 @@ def locate(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path:
     """
     directory = find(name, data_dir)
     if directory is None:
-        root = resolve(data_dir)
+        root, name = resolve(data_dir), split_version(name)[0]
         raise UserError(
             f"no prepared {name} in {root} (looked for {root / name}/<version>/{INFO_FILENAME}): "
             f"run `{_command(name, root)}` or pass another --data-dir"
@@ -211,6 +230,10 @@ def damaged(directory: Path, reason: str) -> UserError:
     """Return the error for a version directory that cannot be used."""
     name, root = directory.parent.name, directory.parent.parent
     return UserError(f"{directory} is damaged ({reason}): delete that directory and run `{_command(name, root)}`")
+
+
+def _is_version(name: str, wanted: str) -> bool:
+    return all(part in ("*", number) for part, number in zip(wanted.split("."), name.split("."), strict=True))
 
 
 def _only(kinds: dict[str, str], kind: str, usual: str) -> str | None:

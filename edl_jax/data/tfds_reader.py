@@ -21,7 +21,8 @@ def source(
     """Return a prepared set as a source.
 
     Args:
-      name: TFDS name of an image classification data set, with its config if it has some: `NAME/CONFIG`.
+      name: TFDS name of an image classification data set, with its config if it has some and any version:
+        `NAME/CONFIG:VERSION`.
       image_shape: expected `(H, W, C)`, sides `None` where they vary.
       num_classes: expected number of classes.
       data_dir: TFDS directory; default TFDS's own.
@@ -30,7 +31,8 @@ def source(
       UserError: if the data is absent, of another format, or visibly damaged.
     """
     prepared = tfds_directory.inspect(tfds_directory.locate(name, data_dir))
-    key = f"{name.replace('/', '-')}-{prepared.directory.name}-{tfds_directory.fingerprint(prepared)}"
+    base = tfds_directory.split_version(name)[0]
+    key = f"{base.replace('/', '-')}-{prepared.directory.name}-{tfds_directory.fingerprint(prepared)}"
     return Source(
         name=name,
         key=key,

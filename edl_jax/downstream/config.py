@@ -7,7 +7,7 @@ from typing import Any
 
 from edl_jax import data, loss, models
 from edl_jax.core.config import parse_parameters
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require, settle
 from edl_jax.data.imbalance import IMBALANCE_KINDS
 from edl_jax.data.noise import NOISE_KINDS
 from edl_jax.training.loop import LOOPS
@@ -29,11 +29,13 @@ class DownstreamConfig:
     """Initialiser of the kernels: default, kaiming_fan_in, kaiming_fan_out, lecun, orthogonal, xavier ..."""
     dataset: str = "cifar10"
     """Data set: cifar10, cifar100, digits, fashion_mnist, mnist, or any TFDS image-classification set that is prepared
-    in the data directory, NAME or NAME/CONFIG, or a folder of images: ./PATH with train/CLASS/FILE, val/CLASS/FILE."""
+    in the data directory, NAME or NAME/CONFIG, with :VERSION for another than the newest, or a folder of images: ./PATH
+    with train/CLASS/FILE, val/CLASS/FILE."""
     image_size: int | None = None
     """Side in pixels that images are brought to: shorter side scaled, centre cut (None: as stored)."""
     loss: str = "edl"
-    """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or an artifact's path."""
+    """Loss: edl, edl_optimum, cross_entropy, focal, gce or another of edl_jax.loss.names(), or the path of an
+    artifact or of the run that evolved it."""
     loss_parameters: tuple[str, ...] = ()
     """Hyper-parameters of that loss, such as gamma=1."""
     epochs: int = 200
@@ -120,8 +122,12 @@ class DownstreamConfig:
         return dataclasses.replace(self, epochs=epochs, warmup_epochs=0.1 * epochs)
 
     def __post_init__(self) -> None:
-        if self.arch not in models.names():
-            raise unknown("arch", self.arch, models.names())
+        for name, value in (
+            ("arch", choose("arch", self.arch, models.names(), models.SYNONYMS)),
+            ("dataset", data.canonical_name(self.dataset)),
+            ("loss", loss.canonical_name(self.loss)),
+        ):
+            object.__setattr__(self, name, value)
         data.check_image_size(self.image_size)
         parse_parameters(self.loss_parameters)
         for name, choices in (
@@ -133,8 +139,7 @@ class DownstreamConfig:
             ("label_noise_kind", NOISE_KINDS),
             ("imbalance_kind", IMBALANCE_KINDS),
         ):
-            if getattr(self, name) not in choices:
-                raise unknown(name, getattr(self, name), choices)
+            settle(self, name, choices)
         for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0), ("val_size", 0)):
             value = getattr(self, name)
             require(least <= value < 2**31, f"{name} is {value}, expected at least {least}")

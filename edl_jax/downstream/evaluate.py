@@ -13,7 +13,7 @@ import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core.config import override
-from edl_jax.core.errors import UserError, command, require
+from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import write_json
 from edl_jax.core.runs import read_checkpoint, read_metrics
 from edl_jax.downstream.config import DownstreamConfig
@@ -58,9 +58,9 @@ def run(
         take, absent data, or an evaluation that exists.
     """
     check_format(figure_format)
-    path = Path(path).expanduser().absolute()
+    path = local_path(path).absolute()
     config = _config(path)
-    name = dataset or config.dataset
+    name = data.canonical_name(dataset or config.dataset)
     out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
     # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
@@ -82,6 +82,7 @@ def run(
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
+    write_json(out, result)
     trained_with = config.loss_title
     classifier.draw(
         out.parent,
@@ -93,8 +94,8 @@ def run(
         title=f"{trained_with} on {data.file_stem(name)}",
         prefix=f"{out.stem}-",
         figure_format=figure_format,
+        again="give --overwrite",
     )
-    write_json(out, result)
     return {**result, "report": str(out)}
 
 

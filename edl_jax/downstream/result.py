@@ -1,5 +1,7 @@
 """What a finished run of stage 2 leaves behind: result.json, report.json and figures."""
 
+import json
+import logging
 import resource
 import statistics
 import sys
@@ -12,12 +14,16 @@ import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core import status
+from edl_jax.core.errors import command
 from edl_jax.core.files import write_json
+from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer
 from edl_jax.plot import classifier
 
+_LOGGER = logging.getLogger("edl_jax")
+_BINS = ("count", "correct", "confidence")  # of the reliability diagram, by bin of confidence
 _TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation
 
 
@@ -28,10 +34,8 @@ def conclude(
     task: Task,
     trainer: Trainer,
     state: training.TrainState,
-    *,
-    figure_format: str | None,
 ) -> dict[str, Any]:
-    """Return the result of a finished training; write report.json and figures into its directory.
+    """Return the result of a finished training; write report.json into its directory.
 
     Args:
       path: run directory.
@@ -40,26 +44,14 @@ def conclude(
       task: likewise.
       trainer: its compiled functions.
       state: after the last step.
-      figure_format: png, pdf or svg, or None to draw nothing.
     """
-    status.say("evaluating and drawing")
+    status.say("evaluating")
     last = rows[-1]
     train = _train_metrics(config, task, trainer, state.averaged)
     report = trainer.report()(state.averaged, trainer.test_batches)
     metrics = report.metrics()
-    write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics})
-    if figure_format is not None:
-        name = config.loss_title
-        classifier.draw(
-            path / "figures",
-            rows,
-            bins=report.sums.bins,
-            confusion=report.sums.confusion,
-            loss=name,
-            names=task.dataset.label_names,
-            title=f"{name} on {data.file_stem(config.dataset)}",
-            figure_format=figure_format,
-        )
+    bins = dict(zip(_BINS, report.sums.bins, strict=True))
+    write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics, "bins": bins})
     result = {
         "loss": config.loss,
         "loss_parameters": list(config.loss_parameters),
@@ -88,6 +80,47 @@ def conclude(
         "peak_memory_mib": peak_memory_mib(),
         "compile_seconds": round(trainer.compile_seconds, 2),
     }
+
+
+def draw(path: Path, config: DownstreamConfig, names: Sequence[str], figure_format: str) -> None:
+    """Draw the figures of a finished run, from its report.json and metrics.jsonl, where one is not there yet.
+
+    What goes wrong costs a line in the log "edl_jax".
+
+    Args:
+      path: run directory.
+      config: what was run.
+      names: [C] names of the classes.
+      figure_format: png, pdf or svg.
+    """
+    folder = path / "figures"
+    if all((folder / f"{name}.{figure_format}").is_file() for name in classifier.FIGURES):
+        return
+    status.say("drawing")
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        count, correct, confidence = (np.array(report["bins"][name]) for name in _BINS)
+        confusion = np.array(report["confusion"])
+    except (OSError, ValueError, LookupError, TypeError) as error:  # damaged, or of an earlier release
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        _LOGGER.warning(
+            "not drawn in %s: its report.json has not what they show (%s); %s draws them anew",
+            folder,
+            reason,
+            command(f"evaluate {path}"),
+        )
+        return
+    name = config.loss_title
+    classifier.draw(
+        folder,
+        read_metrics(path),
+        bins=(count, correct, confidence),
+        confusion=confusion,
+        loss=name,
+        names=names,
+        title=f"{name} on {data.file_stem(config.dataset)}",
+        figure_format=figure_format,
+    )
 
 
 def best_epoch(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

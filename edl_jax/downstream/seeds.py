@@ -14,6 +14,7 @@ from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.result import draw
 from edl_jax.downstream.single import SHOWN, title_of
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, finished_result, run_one
@@ -103,8 +104,10 @@ def run_seeds(
         for seed in group.seeds:
             path = directory.path / f"seed-{seed}"
             result = finished_result(path)
+            settings = dataclasses.replace(config, seed=seed)
+            if result is not None and figures:
+                draw(path, settings, first.dataset.label_names, figure_format)
             if result is None:
-                settings = dataclasses.replace(config, seed=seed)
                 task = prepare_task(settings, data_dir, cache_dir, first.dataset)
                 run = Run.open("downstream", settings, out=path, resume=path.is_dir(), inputs=task.inputs)
                 try:

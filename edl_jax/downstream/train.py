@@ -16,7 +16,7 @@ from edl_jax.core.stopping import Stop
 from edl_jax.downstream import midway, profile
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.midway import Midway
-from edl_jax.downstream.result import conclude
+from edl_jax.downstream.result import conclude, draw
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer, Trainers
 from edl_jax.training.epoch import Begun, TrainEpoch
@@ -51,7 +51,7 @@ def run_one(
     start: float,
     note: str = "",
 ) -> dict[str, Any]:
-    """Train the epochs that are left, write the result, and close the directory.
+    """Train the epochs that are left, write the result, close the directory, and draw the figures that are not there.
 
     Args:
       directory: open run directory; where the run has finished, its result is returned.
@@ -72,17 +72,11 @@ def run_one(
             session = _Session(directory, config, task, trainers.get(config, task), extras, stop, note)
             with stop.deferring():
                 state, earlier_seconds = _train(session)
-            result = conclude(
-                directory.path,
-                directory.metrics(),
-                config,
-                task,
-                session.trainer,
-                state,
-                figure_format=extras.figure_format if extras.figures else None,
-            )
+            result = conclude(directory.path, directory.metrics(), config, task, session.trainer, state)
             result["wall_seconds"] = round(earlier_seconds + time.perf_counter() - start, 2)
         directory.finish(result)
+        if extras.figures:
+            draw(directory.path, config, task.dataset.label_names, extras.figure_format)
         return result
     finally:
         directory.close()

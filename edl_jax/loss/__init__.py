@@ -20,7 +20,7 @@ from edl_jax.loss.networks.kinds import NetworkConfig
 from edl_jax.loss.properties.compute import Properties, margin_profile, properties
 from edl_jax.loss.properties.describe import Description, describe, summary
 from edl_jax.loss.properties.title import title
-from edl_jax.loss.registry import artifact_of, get, load, load_artifact, names
+from edl_jax.loss.registry import artifact_of, canonical_name, get, load, load_artifact, names
 from edl_jax.loss.zoo.active_passive import amse, anl_ce, anl_fl, jal_ce, jal_fl
 from edl_jax.loss.zoo.classic import brier, cross_entropy, dual_focal, focal, label_smoothing, poly1
 from edl_jax.loss.zoo.found import ace, baikal, sparse_lsr
@@ -54,6 +54,7 @@ __all__ = [
     "barron",
     "bi_tempered",
     "brier",
+    "canonical_name",
     "check_num_classes",
     "crammer_singer",
     "cross_entropy",

@@ -1,4 +1,8 @@
-"""Losses by name or path."""
+"""Losses by name or path.
+
+Case, hyphens, underscores, spaces and a last word "loss" do not matter in a name: `EDL`, `cross-entropy` and
+`FocalLoss` are names as well. `SYNONYMS` has the other usual ones. What is stored and printed is `canonical_name`.
+"""
 
 import dataclasses
 import functools
@@ -8,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edl_jax.core.errors import UserError, unknown
-from edl_jax.loss.artifacts.file import read
+from edl_jax.core.errors import UserError, canonical, fold, local_path, unknown
+from edl_jax.loss.artifacts.file import RUN_FILENAME, locate, read
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
@@ -17,6 +21,19 @@ from edl_jax.loss.function import LossFunction
 from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
 
+SYNONYMS = {
+    "categorical_cross_entropy": "cross_entropy",
+    "ce": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "nll": "cross_entropy",
+    "softmax_cross_entropy": "cross_entropy",
+    "xent": "cross_entropy",
+    "generalized_cross_entropy": "gce",
+    "mean_absolute_error": "mae",
+    "normalized_cross_entropy": "nce",
+    "rce": "reverse_cross_entropy",
+    "symmetric_cross_entropy": "sce",
+}
 _SUFFIX = ".safetensors"
 _PRIORS = resources.files("edl_jax.loss.artifacts") / "priors"
 
@@ -26,11 +43,35 @@ def names() -> list[str]:
     return sorted([*ZOO, *_priors()])
 
 
+def canonical_name(name: str) -> str:
+    """Return what is stored of a loss as a person types it: its name in `names()`, or the path of its file.
+
+    Of a run directory that is `RUN/loss.safetensors`, of a `file://` URL the path. What is unknown is returned as it
+    is, for `get` to refuse.
+    """
+    if name in ZOO:
+        return name
+    known = names()
+    for spelled in (name, fold(name).removesuffix("loss")):
+        found = canonical(spelled, known, SYNONYMS)
+        if found in known:
+            return found
+    if not _is_path(name):
+        return name
+    try:
+        path = local_path(name)
+    except UserError:
+        return name
+    text = os.fspath(path) if "file:/" in name else name
+    return os.path.join(text, RUN_FILENAME) if os.path.isdir(path) else text  # noqa: PTH112, PTH118 - keeps `~`, `./`
+
+
 def get(name: str | os.PathLike[str], **hyper_parameters: Any) -> LossFunction:
     """Return the loss of a name, or of an artifact's path.
 
     Args:
-      name: one of `names()`, or the path of a `.safetensors` artifact; `~` is the home directory.
+      name: one of `names()`, or the path of a `.safetensors` artifact or of a run directory that holds
+        loss.safetensors; `~` is the home directory.
       **hyper_parameters: keyword-only hyper-parameters of that loss, e.g. `alpha` of label_smoothing. One that is
         traced works inside its trace; a loss with it has no hash.
 
@@ -44,10 +85,12 @@ def get(name: str | os.PathLike[str], **hyper_parameters: Any) -> LossFunction:
     if not isinstance(name, str):
         _refuse(name, hyper_parameters)
         return load(name)
+    name = canonical_name(name)
     if name in ZOO:
         return bound(name, **hyper_parameters)
     if name not in _priors() and not _is_path(name):
-        raise unknown("loss", name, [*names(), "PATH.safetensors"])
+        hint = f"; for the run in that folder write ./{name}" if os.path.isdir(name) else ""  # noqa: PTH112
+        raise UserError(f"{unknown('loss', name, [*names(), 'PATH.safetensors'])}{hint}")
     _refuse(name, hyper_parameters)
     return load(name)
 
@@ -71,7 +114,11 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | 
     Raises:
       UserError: as `load`.
     """
-    return _shipped(path) if isinstance(path, str) and path in _priors() else read(path)
+    if isinstance(path, str):
+        path = canonical_name(path)
+        if path in _priors():
+            return _shipped(path)
+    return read(path)
 
 
 def digest(name: str | os.PathLike[str]) -> str | None:
@@ -85,7 +132,7 @@ def digest(name: str | os.PathLike[str]) -> str | None:
     if isinstance(name, str) and name in _priors():
         content = (_PRIORS / f"{name}{_SUFFIX}").read_bytes()
     else:
-        content = Path(name).expanduser().read_bytes()
+        content = locate(name).read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 
@@ -95,6 +142,7 @@ def artifact_of(name: str, **hyper_parameters: Any) -> Artifact | FormulaArtifac
     Raises:
       UserError: as `get`.
     """
+    name = canonical_name(name)
     get(name, **hyper_parameters)
     return NamedArtifact(name, hyper_parameters) if name in ZOO else load_artifact(name)
 
@@ -118,4 +166,4 @@ def _refuse(name: str | os.PathLike[str], hyper_parameters: dict[str, Any]) -> N
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(_SUFFIX) or os.sep in name
+    return name.endswith(_SUFFIX) or os.sep in name or name in (".", "..", "~")

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from edl_jax.core.errors import UserError, unknown
+from edl_jax.core.errors import UserError, choose
 from edl_jax.models.alexnet import AlexNet
 from edl_jax.models.allcnn import AllCNN
 from edl_jax.models.efficientnet import EfficientNetV2
@@ -40,6 +40,9 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit_tiny": ViT,
     **{f"wrn{depth}_{widen}": partial(wide_resnet, depth, widen) for depth, widen in ((16, 8), (28, 10), (40, 4))},
 }
+
+# Other usual names, beside those that differ in case, hyphens and underscores alone.
+SYNONYMS = {f"wide_resnet{depth}_{widen}": f"wrn{depth}_{widen}" for depth, widen in ((16, 8), (28, 10), (40, 4))}
 
 _INITS: dict[str, Initializer] = {
     "kaiming_fan_in": kaiming_fan_in,  # He et al. 2015 (1502.01852)
@@ -79,10 +82,7 @@ def create(arch: str, num_classes: int, dtype: Any = jnp.float32, *, init: str =
     Raises:
       UserError: unknown `arch` or `init`, fewer than 2 classes, or an `init` that `arch` does not have.
     """
-    if arch not in _MODELS:
-        raise unknown("arch", arch, names())
-    if init not in inits():
-        raise unknown("init", init, inits())
+    arch, init = choose("arch", arch, names(), SYNONYMS), choose("init", init, inits())
     if num_classes < 2:
         raise UserError(f"num_classes is {num_classes}, expected at least 2")
     module = _MODELS[arch](num_classes=num_classes, dtype=dtype)

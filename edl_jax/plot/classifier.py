@@ -1,19 +1,35 @@
 """Figures of a downstream run: training curves, reliability diagram, confusion matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edl_jax.core.errors import require
-from edl_jax.plot.style import BLACK, BLUE, GREEN, GREY, ORANGE, SMALL, dress, log_numbers, new_figure, write
+from edl_jax.plot.style import (
+    AGAIN,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SMALL,
+    draw_all,
+    dress,
+    log_numbers,
+    new_figure,
+    write,
+)
+from edl_jax.plot.text import literal, literals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIGURES = ("reliability", "confusion", "curves")  # what a run leaves behind
 _WRITTEN = 12  # classes up to which every cell of a confusion matrix is written
 _TICKS = 20  # most ticks of a confusion matrix
+_LONG_TITLE = 120  # characters of a title
 _POINTS = 30  # epochs up to which each is a marked point
 
 
@@ -28,8 +44,11 @@ def draw(
     title: str,
     prefix: str = "",
     figure_format: str = "png",
+    again: str = AGAIN,
 ) -> None:
     """Write reliability, confusion and, where there are rows, curves to `folder` as `<prefix><name>.<format>`.
+
+    A figure that cannot be drawn costs a line in the log "edl_jax".
 
     Args:
       folder: is made.
@@ -41,11 +60,15 @@ def draw(
       title: of the figures of one evaluation.
       prefix: of the file names.
       figure_format: png, pdf or svg.
+      again: what a person does to have them drawn once more.
     """
-    reliability(folder / f"{prefix}reliability.{figure_format}", *bins, title=title)
-    confusion_matrix(folder / f"{prefix}confusion.{figure_format}", confusion, names=names, title=title)
+    figures: dict[str, Callable[[Path], None]] = {
+        "reliability": lambda path: reliability(path, *bins, title=title),
+        "confusion": lambda path: confusion_matrix(path, confusion, names=names, title=title),
+    }
     if rows:
-        training_curves(folder / f"{prefix}curves.{figure_format}", rows, loss=loss)
+        figures["curves"] = lambda path: training_curves(path, rows, loss=loss)
+    draw_all({folder / f"{prefix}{name}.{figure_format}": draw for name, draw in figures.items()}, again)
 
 
 def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], *, loss: str = "the loss") -> None:
@@ -75,7 +98,7 @@ def training_curves_figure(rows: Sequence[Mapping[str, Any]], *, loss: str = "th
     accuracies = [(part, f"{part}_accuracy", colour) for part, colour in (("train", ORANGE), *parts)]
     panels = (
         (accuracy, "accuracy (%)", accuracies),
-        (train_loss, f"training loss ({loss})", [("train", "train_loss", ORANGE)]),
+        (train_loss, f"training loss ({literal(loss)})", [("train", "train_loss", ORANGE)]),
         (nll, f"{' and '.join(part for part, _ in parts)} NLL", [(part, f"{part}_nll", c) for part, c in parts]),
     )
     for axis, title, lines in panels:
@@ -148,7 +171,8 @@ def reliability_figure(count: np.ndarray, correct: np.ndarray, confidence: np.nd
     upper.vlines(sure, np.minimum(accuracy, sure), np.maximum(accuracy, sure), color=ORANGE, lw=1.4)
     upper.plot(sure, sure, "o", color=ORANGE, ms=4, label="mean confidence and gap", clip_on=False)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    upper.set_title(f"{title}, ECE {ece:.4f}" if title else f"ECE {ece:.4f}", fontsize=10)
+    shown = f"{literal(title, _LONG_TITLE, width=48)}, " if title else ""
+    upper.set_title(f"{shown}ECE {ece:.4f}", fontsize=10)
     upper.legend(fontsize=SMALL, loc="upper left")
     lower.bar(edges[:-1], 100.0 * count / count.sum(), **bars)
     lower.set(xlabel="confidence", ylabel="examples (%)")
@@ -179,7 +203,7 @@ def confusion_matrix_figure(matrix: np.ndarray, *, names: Sequence[str] | None =
     require(square, f"confusion matrix has shape {matrix.shape}, expected [C, C]")
     size = len(matrix)
     require(names is None or len(names) == size, f"{len(names or ())} names for {size} classes")
-    names = [str(i) for i in range(size)] if names is None else list(names)
+    names = literals(range(size) if names is None else names)
     totals = matrix.sum(axis=1, keepdims=True)
     share = np.divide(100.0 * matrix, totals, out=np.full_like(matrix, np.nan), where=totals > 0)
 
@@ -209,7 +233,7 @@ def confusion_matrix_figure(matrix: np.ndarray, *, names: Sequence[str] | None =
             label.set(ha="right", rotation_mode="anchor")
     axis.set(xlabel="prediction", ylabel="label" if (totals > 0).all() else "label (grey: no examples)")
     if title:
-        axis.set_title(title, fontsize=10)
+        axis.set_title(literal(title, _LONG_TITLE, width=64), fontsize=10)
     bar = figure.colorbar(image, ax=axis, shrink=0.85, ticks=[0, 1, 5, 10, 25, 50, 100], format="{x:g}")
     bar.set_label("share of the label's examples (%)", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)

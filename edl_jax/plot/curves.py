@@ -25,6 +25,7 @@ from edl_jax.plot.style import (
     row_of_axes,
     write,
 )
+from edl_jax.plot.text import literal
 from edl_jax.stats import intervals
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def convergence_figure(
             if scaled:
                 log_numbers(numbers)
         if reference is not None:
-            axis.axhline(reference, color=GREY, lw=0.9, ls=":", zorder=1, label=reference_label or None)
+            named = literal(reference_label) if reference_label else None
+            axis.axhline(reference, color=GREY, lw=0.9, ls=":", zorder=1, label=named)
         for i, label in enumerate(members):
             _curve(axis, label, drawn[label], COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--")
         if default is not None:
@@ -149,7 +151,7 @@ def differences_figure(
         axis.plot(mean, y, **style)
         label = "no interval" if not known else f"95 % interval {'leaves out' if clear else 'holds'} 0"
         drawn[label] = {**style, "lw": 1.6 if known else 0.0}
-    axis.set_yticks(range(len(rows)), [label for label, *_ in rows], fontsize=SMALL)
+    axis.set_yticks(range(len(rows)), [literal(label) for label, *_ in rows], fontsize=SMALL)
     axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
@@ -191,7 +193,7 @@ def _summary(label: str, values: np.ndarray, x: Any, log_y: bool) -> tuple[np.nd
 def _curve(axis: Any, label: str, drawn: tuple[np.ndarray, ...], colour: str, style: str) -> None:
     x, mean, low, high = drawn
     axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-    axis.plot(x, mean, label=label, lw=1.4, color=colour, ls=style)
+    axis.plot(x, mean, label=literal(label), lw=1.4, color=colour, ls=style)
 
 
 def _legend(axis: Any, title: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from edl_jax.loss import Loss, cross_entropy, margin_profile
 from edl_jax.plot.style import BLUE, GREY, ORANGE, PANEL, dress, new_figure, write
+from edl_jax.plot.text import literal
 
 _MARGINS = np.linspace(-20.0, 16.0, 2001)
 _TOP = 6.0  # of the axis of losses: cross-entropy at p_t = 0.0025
@@ -27,7 +28,7 @@ def draw(path: Path, name: str, loss: Loss, num_classes: int = 10) -> None:
     lows, highs = [], []
     for label, function, style in (
         ("cross-entropy", cross_entropy, {"color": ORANGE, "ls": "--"}),
-        (name, loss, {"color": BLUE}),
+        (literal(name), loss, {"color": BLUE}),
     ):
         values, norms = margin_profile(function, _MARGINS, num_classes)
         left.plot(p, values, label=label, **style)

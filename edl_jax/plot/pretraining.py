@@ -1,7 +1,7 @@
 """Figures of a run, drawn from its metrics and its artifact."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from edl_jax import loss
-from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, dress, log_numbers, new_figure, write
+from edl_jax.plot.style import BLUE, GREEN, GREY, ORANGE, PANEL, draw_all, dress, log_numbers, new_figure, write
+from edl_jax.plot.text import literal
 from edl_jax.synthetic import MixtureConfig, draw_predictions
 from edl_jax.synthetic.design import DesignReport
 from edl_jax.synthetic.shape import evaluate
@@ -31,6 +32,8 @@ def draw(
 ) -> None:
     """Write convergence, loss_shape, gradient_profile and mixture into `folder`.
 
+    A figure that cannot be drawn costs a line in the log "edl_jax".
+
     Args:
       folder: where to write.
       rows: the metrics of one run.
@@ -39,11 +42,13 @@ def draw(
       optimum: the optimal loss, drawn beside it.
       figure_format: png, pdf or svg.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    convergence(folder / f"convergence.{figure_format}", rows)
-    loss_shape(folder / f"loss_shape.{figure_format}", artifact, optimum)
-    gradient_profile(folder / f"gradient_profile.{figure_format}", artifact, optimum)
-    mixture_histogram(folder / f"mixture.{figure_format}", mixture)
+    figures: dict[str, Callable[[Path], None]] = {
+        "convergence": lambda path: convergence(path, rows),
+        "loss_shape": lambda path: loss_shape(path, artifact, optimum),
+        "gradient_profile": lambda path: gradient_profile(path, artifact, optimum),
+        "mixture": lambda path: mixture_histogram(path, mixture),
+    }
+    draw_all({folder / f"{name}.{figure_format}": draw for name, draw in figures.items()})
 
 
 def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,14 +163,14 @@ def mixture_histogram(path: Path, mixture: MixtureConfig) -> None:
 
 def designed(path: Path, target: str, report: DesignReport) -> None:
     """Draw a target loss and the optimum of the mixture designed for it, both standardised, against p_t."""
-    p = np.exp(report.log_p)
+    p, name = np.exp(report.log_p), literal(target)
     with _axes(path, columns=2) as (left, right):
         for axis, scale in ((left, "linear"), (right, "log")):
-            axis.plot(p, _standard(report.target), color=ORANGE, lw=3.0, alpha=0.6, label=target)
+            axis.plot(p, _standard(report.target), color=ORANGE, lw=3.0, alpha=0.6, label=name)
             axis.plot(p, _standard(report.optimum), color=BLUE, ls="--", label="optimum of the mixture")
             axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss, standardised", xscale=scale)
             axis.legend()
-        left.set(title=f"Designed for {target}")
+        left.set(title=f"Designed for {name}")
         right.set(title=f"$R^2$ = {report.r_squared:.5f}")
 
 

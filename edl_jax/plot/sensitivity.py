@@ -1,7 +1,6 @@
 """The sensitivity figure of an ablation study: one panel a factor, every run a point."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from edl_jax.core.errors import require
 from edl_jax.plot.style import BLUE, GREY, ORANGE, SMALL, dress, log_numbers, new_figure, write
+from edl_jax.plot.text import literal
 from edl_jax.stats import intervals
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sensitivity_figure(
             _levels(axis, levels, values, chosen)
             if reference is not None:
                 axis.axhline(reference, color=GREY, lw=0.9, ls=":", zorder=1)
-            axis.set_title(name, fontsize=10)
+            axis.set_title(literal(name), fontsize=10)
             if start == 0:
                 axis.set_ylabel(ylabel)
             else:
@@ -123,7 +123,7 @@ def _levels(axis: Any, levels: Sequence[Level], values: np.ndarray, chosen: Leve
     names = [str(level) if isinstance(level, (str, bool)) else f"{level:g}" for level in levels]
     slanted = max(map(len, names)) > 5
     turn = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axis.set_xticks(at, [textwrap.fill(name, 16) for name in names], fontsize=SMALL, **turn)
+    axis.set_xticks(at, [literal(name, width=16) for name in names], fontsize=SMALL, **turn)
     axis.set_xlim(np.min(at) - 0.6 * gap, np.max(at) + 0.6 * gap)
     axis.grid(False, axis="x")
 

@@ -1,10 +1,14 @@
 """What the figures share: palette, size, axes without pyplot, writing. Colours are safe for colour-blind readers."""
 
-from collections.abc import Sequence
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edl_jax.core.errors import unknown
+from edl_jax.core.files import write_atomic
+from edl_jax.plot.text import font_families
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,10 +21,14 @@ PANEL = (4.8, 3.6)
 SMALL = 8
 _DPI = 140
 FORMATS = ("png", "pdf", "svg")
+AGAIN = "give the command with --out and --resume"
+_REASON = 200  # characters of an error
+_log = logging.getLogger("edl_jax")
 # Without the time of writing (and with a fixed salt for the names inside SVG), equal figures are equal files.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 __all__ = [
+    "AGAIN",
     "BLACK",
     "BLUE",
     "COLOURS",
@@ -31,6 +39,7 @@ __all__ = [
     "PANEL",
     "SMALL",
     "check_format",
+    "draw_all",
     "dress",
     "import_matplotlib",
     "log_numbers",
@@ -90,9 +99,40 @@ def log_numbers(axis: Any) -> None:
 
 
 def write(path: Path, figure: "Figure") -> None:
-    """Write a figure as the suffix of its path says, one of `FORMATS`; its folder is made."""
+    """Write a figure as the suffix of its path says, one of `FORMATS`, whole or not at all; its folder is made."""
     from matplotlib import rc_context
+    from matplotlib.text import Text
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "edl_jax"}):
-        figure.savefig(path, dpi=_DPI, metadata=_METADATA.get(path.suffix[1:]))
+    families = font_families(figure)
+    for text in figure.findobj(Text):
+        text.set(usetex=False, fontfamily=families)
+    kind = path.suffix[1:]
+    content = io.BytesIO()
+    # For the texts that are made while a figure is drawn.
+    with rc_context({"svg.hashsalt": "edl_jax", "text.usetex": False, "font.family": families}):
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=_METADATA.get(kind))
+    write_atomic(path, content.getvalue())
+
+
+def draw_all(figures: Mapping[Path, Callable[[Path], None]], again: str = AGAIN) -> None:
+    """Draw each of some figures; what goes wrong costs a line in the log "edl_jax", for no result hangs on a figure.
+
+    Args:
+      figures: path to the function that draws to it.
+      again: what a person does to have them drawn once more.
+    """
+    failed: dict[Path, Exception] = {}
+    for path, draw in figures.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw(path)
+        except Exception as error:  # Matplotlib's, of any kind, and the disk's
+            _log.debug("figure %s", path, exc_info=error)
+            failed[path] = error
+    if failed:
+        path, first = next(iter(failed.items()))
+        reason = " ".join(f"{type(first).__name__}: {first}".split())[:_REASON]
+        names = ", ".join(each.name for each in failed)
+        _log.warning(
+            "not drawn in %s: %s (%s); all numbers are written; to draw again %s", path.parent, names, reason, again
+        )

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import tyro
 
 from edl_jax import strategies
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import require, settle, unknown
 from edl_jax.loss import NetworkConfig
 from edl_jax.loss.networks.kinds import AUTO, EVOLVED_KINDS, is_function_of_p_t, is_separable
 from edl_jax.strategies import StrategyConfig
@@ -53,7 +53,7 @@ class ObjectiveConfig:
     """Mixture of synthetic predictions."""
 
     def __post_init__(self) -> None:
-        severity.get(self.severity)
+        settle(self, "severity", severity.SEVERITIES)
         _check_counts(self, (("num_classes", 2), ("num_pairs", 2), ("reuse", 1)))
         require(0.0 < self.beta < math.inf, f"beta is {self.beta}, expected a positive number")
         for name in ("margin", "wrong_way", "exploding", "roughness", "slope"):
@@ -66,8 +66,7 @@ class ObjectiveConfig:
         if self.network.kind not in (*EVOLVED_KINDS, AUTO):
             raise unknown("network kind", self.network.kind, (*EVOLVED_KINDS, AUTO))
         network = self._network
-        if self.evaluation not in EVALUATIONS:
-            raise unknown("evaluation", self.evaluation, EVALUATIONS)
+        settle(self, "evaluation", EVALUATIONS)
         require(
             self.evaluation != "tabulated" or is_separable(network),
             f"evaluation is tabulated, but a {network.kind} network is no function of one variable per class: "
@@ -136,8 +135,7 @@ class PretrainConfig(ObjectiveConfig):
     """Settings of the strategy."""
 
     def __post_init__(self) -> None:
-        if self.strategy not in strategies.names():
-            raise unknown("strategy", self.strategy, strategies.names())
+        settle(self, "strategy", strategies.names())
         super().__post_init__()
         _check_counts(self, (("generations", 1), ("runs", 1), ("held_out_pairs", 2), ("chunk", 1), ("seed", 0)))
         require(

@@ -10,9 +10,10 @@ import yaml
 
 from edl_jax import loss
 from edl_jax.core.config import parse_parameters, to_dict
-from edl_jax.core.errors import UserError, command, require
+from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import write_atomic
 from edl_jax.plot import pretraining
+from edl_jax.plot.style import draw_all
 from edl_jax.synthetic import design
 
 
@@ -34,6 +35,7 @@ class DesignConfig:
     """Quantiles of ln p_t that describe the mixture."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "target", loss.canonical_name(self.target))
         require(2 <= self.num_classes < 2**31, f"num_classes is {self.num_classes}, expected at least 2")
         require(3 <= self.knots <= 4096, f"knots is {self.knots}, expected a number from 3 to 4096")
         require(-80.0 <= self.log_p_min < 0.0, f"log_p_min is {self.log_p_min}, expected -80 or more, below 0")
@@ -55,7 +57,7 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
       UserError: unknown target or hyper-parameter, a target that no mixture has as its optimum, or a file that may
         not be written.
     """
-    path = Path(out) if out is not None else Path("runs") / f"designed-{Path(config.target).stem}.yaml"
+    path = local_path(out) if out is not None else Path("runs") / f"designed-{Path(config.target).stem}.yaml"
     require(path.suffix in (".yaml", ".yml"), f"--out is {path}, expected a name ending in .yaml")
     require(not path.parent.is_file(), f"{path.parent} is a file, expected a folder: give another --out")
     picture = path.with_suffix(".png")
@@ -77,9 +79,10 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     text = f"# Mixture whose optimum is {names}: {command('pretrain')} --config {path}\n"
     try:
         write_atomic(path, (text + yaml.safe_dump(fields, sort_keys=False)).encode())
-        pretraining.designed(picture, loss.title(config.target, chosen), report)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    title = loss.title(config.target, chosen)
+    draw_all({picture: lambda file: pretraining.designed(file, title, report)}, "give the command with --overwrite")
     return {"preset": str(path), "figure": str(picture), "r_squared": report.r_squared}
 
 

@@ -19,7 +19,7 @@ from edl_jax.loss.threads import Threads
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain.config import PretrainConfig
 from edl_jax.pretrain.generations import CompiledChunk, Inputs, Search, compile_chunk, make_evolution
-from edl_jax.pretrain.result import conclude, prepare, solve_optimum
+from edl_jax.pretrain.result import conclude, draw, prepare, solve_optimum
 from edl_jax.synthetic.optimum import Optimum
 from edl_jax.synthetic.ranking import grouped_pairs
 
@@ -87,11 +87,12 @@ def run(
                 "choose another strategy"
             )
         best, best_fitness = np.asarray(search.best), np.asarray(search.best_fitness)
-        result = conclude(directory, config, evolution, optimum, best, best_fitness, figure_format)
+        result = conclude(directory, config, evolution, optimum, best, best_fitness)
         result["generations"] = config.generations
         result["seconds_compiling"] = round(compiled_after, 2)
         result["seconds_this_session"] = round(seconds, 2)
         directory.finish(result)
+        draw(directory.path, config, result, figure_format)
         if profile:
             print("\n".join(roofline.lines(evolve.program, rate * config.runs)))
         return result

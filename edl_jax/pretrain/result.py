@@ -1,5 +1,6 @@
 """What stage 1 leaves behind: tested, calibrated and stored losses, their shape, and the pretraining."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from edl_jax import loss
 from edl_jax.core import environment, status
 from edl_jax.core.config import to_dict
-from edl_jax.core.runs import Run
+from edl_jax.core.runs import Run, read_metrics
 from edl_jax.loss.networks.kinds import is_function_of_p_t
 from edl_jax.plot import pretraining, style
 from edl_jax.pretrain.config import ObjectiveConfig, PretrainConfig
@@ -33,9 +34,8 @@ def conclude(
     optimum: Optimum,
     solutions: np.ndarray,
     held_out_fitness: np.ndarray,
-    figure_format: str = "png",
 ) -> dict[str, Any]:
-    """Test, calibrate, store and draw the losses of finished runs.
+    """Test, calibrate and store the losses of finished runs.
 
     Args:
       directory: the run directory.
@@ -44,7 +44,6 @@ def conclude(
       optimum: the optimum of the objective.
       solutions: `[R, num_dims]` the best solution of each run.
       held_out_fitness: `[R]` their fitness on the held-out batches; not finite where a run found nothing.
-      figure_format: of the figures: png, pdf or svg.
 
     Returns:
       The content of result.json: the metrics of the best run, `artifact`, and with several runs `runs`, a list of
@@ -62,23 +61,38 @@ def conclude(
         loss.save(artifact, path)
         results.append({**metrics, "artifact": str(path), "seed": config.seed + i})
     best = int(np.nanargmin(np.where(np.isfinite(held_out_fitness), held_out_fitness, np.inf)))
-    chosen = loss.load_artifact(results[best]["artifact"])
-    assert isinstance(chosen, loss.Artifact)
     if len(solutions) > 1:
-        loss.save(chosen, directory.path / "loss.safetensors")
-    status.say("drawing")
-    known = _store_optimum(directory.path, config, optimum)
-    rows = [row for row in directory.metrics() if row.get("run", 0) == best]
-    pretraining.draw(directory.path / "figures", rows, chosen, config.mixture, known, figure_format)
+        loss.save(loss.load_artifact(results[best]["artifact"]), directory.path / "loss.safetensors")
+    _store_optimum(directory.path, config, optimum)
     result = {**results[best], "artifact": str(directory.path / "loss.safetensors")}
     return result if len(solutions) == 1 else {**result, "runs": results, **_spread(results)}
+
+
+def draw(path: Path, config: PretrainConfig, result: Mapping[str, Any], figure_format: str = "png") -> None:
+    """Draw the figures of a run directory that holds its result.
+
+    Args:
+      path: run directory.
+      config: the resolved config.
+      result: the content of result.json.
+      figure_format: png, pdf or svg.
+    """
+    status.say("drawing")
+    best = result["seed"] - config.seed
+    rows = [row for row in read_metrics(path) if row.get("run", 0) == best]
+    chosen = loss.load_artifact(path / "loss.safetensors")
+    known = loss.load_artifact(path / "optimum.safetensors") if config.severity in OF_P_T else None
+    assert isinstance(chosen, loss.Artifact)  # of what evolution stores there is no other kind
+    assert known is None or isinstance(known, loss.Artifact)
+    pretraining.draw(path / "figures", rows, chosen, config.mixture, known, figure_format)
 
 
 def prepare(config: PretrainConfig) -> None:
     """Do ahead what `conclude` needs of no evolved loss: draw the predictions of calibration, import Matplotlib."""
     key = jax.random.fold_in(jax.random.key(config.seed), _CALIBRATION_KEY)
     draw_samples(key, config.network, config.mixture, _only_classes(config))
-    style.import_matplotlib()
+    with contextlib.suppress(Exception):  # it is said where the figures are drawn
+        style.import_matplotlib()
 
 
 def solve_optimum(config: ObjectiveConfig) -> Optimum:
@@ -140,16 +154,15 @@ def _only_classes(config: PretrainConfig) -> int | None:
     return config.num_classes if config.network.kind == "joint" else None
 
 
-def _store_optimum(folder: Path, config: PretrainConfig, optimum: Optimum) -> loss.Artifact | None:
-    """Write the optimal loss beside the evolved one, where it is a function of p_t, and return it."""
+def _store_optimum(folder: Path, config: PretrainConfig, optimum: Optimum) -> None:
+    """Write the optimal loss beside the evolved one, where it is a function of p_t."""
     if optimum.severity not in OF_P_T:
-        return None
+        return
     key = jax.random.fold_in(jax.random.key(config.seed), _CALIBRATION_KEY)
     artifact = optimum_artifact(key, optimum, config.mixture)
     metadata = {"config": to_dict(config), "metrics": {"fitness": optimum.fitness}, "versions": environment.versions()}
     artifact = dataclasses.replace(artifact, metadata=metadata)
     loss.save(artifact, folder / "optimum.safetensors")
-    return artifact
 
 
 def _spread(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

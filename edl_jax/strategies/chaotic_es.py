@@ -21,7 +21,7 @@ from evosax.core.fitness_shaping import identity_fitness_shaping_fn, weights_fit
 from evosax.types import Fitness, Metrics, Population, Solution
 from flax import struct
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.strategies.maps import logistic
 from edl_jax.strategies.rules import ALPHA_RULES, STD_RULES, Generation, success_surplus
 
@@ -144,10 +144,8 @@ class ChaoticES(DistributionBasedAlgorithm):
         """
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}, expected 0 <= alpha <= 1")
         require(0.0 < elite_ratio <= 1.0, f"elite_ratio is {elite_ratio}, expected 0 < elite_ratio <= 1")
-        if std_rule not in STD_RULES:
-            raise unknown("std rule", std_rule, STD_RULES)
-        if alpha_rule not in ALPHA_RULES:
-            raise unknown("alpha rule", alpha_rule, ALPHA_RULES)
+        std_rule = choose("std rule", std_rule, STD_RULES)
+        alpha_rule = choose("alpha rule", alpha_rule, ALPHA_RULES)
         require(population_size >= 2, f"population_size is {population_size}, expected at least 2")
         for rule, rescores in (
             (std_rule, STD_RULES[std_rule].rescores),

@@ -22,7 +22,7 @@ from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 from jax.flatten_util import ravel_pytree
 
-from edl_jax.core.errors import UserError, require, unknown
+from edl_jax.core.errors import UserError, canonical, require, unknown
 from edl_jax.strategies.chaotic_es import ChaoticES
 from edl_jax.strategies.settings import StrategyConfig
 
@@ -217,6 +217,7 @@ def create(name: str, solution: Any, config: StrategyConfig) -> Built:
     Raises:
       UserError: unknown name, or a setting that the strategy refuses.
     """
+    name = canonical(name, (*STRATEGIES, *LEFT_OUT))
     if name in LEFT_OUT:
         raise UserError(
             f"strategy {name!r} of evosax is not offered: {LEFT_OUT[name]}; choose from {', '.join(names())}"

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import require, settle
 from edl_jax.strategies import maps
 from edl_jax.strategies.chaotic_es import NoiseSource
 from edl_jax.strategies.rules import ALPHA_RULES, STD_RULES
@@ -63,10 +63,10 @@ class StrategyConfig:
             require(0.0 <= value <= 1.0, f"{name} is {value}, expected 0 <= {name} <= 1")
         require(0.0 <= self.std_limit < math.inf, f"std_limit is {self.std_limit}, expected 0 or more")
         require(self.alpha_horizon >= 1, f"alpha_horizon is {self.alpha_horizon}, expected at least 1")
-        if self.std_rule not in STD_RULES:
-            raise unknown("std rule", self.std_rule, STD_RULES)
-        if self.alpha_rule not in ALPHA_RULES:
-            raise unknown("alpha rule", self.alpha_rule, ALPHA_RULES)
+        settle(self, "std_rule", STD_RULES, "std rule")
+        settle(self, "alpha_rule", ALPHA_RULES, "alpha rule")
+        settle(self, "chaotic_map", maps.names(), "chaotic map")
+        settle(self, "control", maps.CONTROLS)
         require(
             self.alpha_rule != "adaptive" or self.alpha_end <= self.alpha,
             f"alpha_end is {self.alpha_end}, expected at most alpha ({self.alpha}) under the adaptive rule",

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from edl_jax import loss
 from edl_jax.core import status
 from edl_jax.core.config import parse_parameters
-from edl_jax.core.errors import UserError, command, require
+from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.loss import Description, expression
 from edl_jax.loss.threads import Threads
 from edl_jax.plot import loss as loss_figure
@@ -54,9 +54,10 @@ def run(
             not given or name is not None or formula is not None,
             f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
         )
-    for flag, file, endings in (("--plot", plot, _FIGURES), ("--save", save, (".safetensors",))):
+    picture, stored = (None if file is None else local_path(file) for file in (plot, save))
+    for flag, file, endings in (("--plot", picture, _FIGURES), ("--save", stored, (".safetensors",))):
         if file is not None:
-            _check_file(flag, Path(file), endings, overwrite)
+            _check_file(flag, file, endings, overwrite)
     if name is None and formula is None:
         return _table(_describe_all()) if table else _list()
 
@@ -70,14 +71,14 @@ def run(
         assert name is not None
         artifact = loss.artifact_of(name, **chosen)
         description, function, title = loss.describe(name, **chosen), loss.get(name, **chosen), loss.title(name, chosen)
-    if plot is not None:
-        with _writing("--plot", plot):
+    if stored is not None:
+        with _writing("--save", stored):
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            loss.save(artifact, stored)
+    if picture is not None:  # last: a figure can fail in more ways
+        with _writing("--plot", picture):
             sizes = tuple(description.properties.calibrated)
-            loss_figure.draw(Path(plot), title, function, sizes[0] if len(sizes) == 1 else 10)
-    if save is not None:
-        with _writing("--save", save):
-            Path(save).parent.mkdir(parents=True, exist_ok=True)
-            loss.save(artifact, save)
+            loss_figure.draw(picture, title, function, sizes[0] if len(sizes) == 1 else 10)
     shown = _table([description]) if table else str(description)
     if table or formula is None or not isinstance(artifact, loss.FormulaArtifact):
         return shown

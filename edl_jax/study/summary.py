@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edl_jax.core.config import differences
-from edl_jax.core.errors import UserError, command
+from edl_jax.core.errors import UserError, command, local_path
 
 _SEEDS = "downstream-seeds"  # COMMAND of downstream.seeds, whose import takes seconds
 _COLUMNS = (
@@ -36,7 +36,7 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     first: tuple[Path, dict[str, Any]] | None = None
     seen: dict[tuple[str, int], Path] = {}
-    for path in itertools.chain.from_iterable(map(_expanded, paths)):
+    for path in itertools.chain.from_iterable(_expanded(local_path(path)) for path in paths):
         try:
             record = json.loads((path / "config.json").read_text(encoding="utf-8"))
             result = json.loads((path / "result.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ Each takes arrays of JAX or of NumPy and returns one of the same kind: one of Nu
 from collections.abc import Callable
 from typing import Any
 
-from edl_jax.core.errors import unknown
+from edl_jax.core.errors import choose
 
 Severity = Callable[[Any, Any], Any]
 
@@ -53,6 +53,4 @@ def get(name: str) -> Severity:
     Raises:
       UserError: unknown name.
     """
-    if name not in SEVERITIES:
-        raise unknown("severity", name, SEVERITIES)
-    return SEVERITIES[name]
+    return SEVERITIES[choose("severity", name, SEVERITIES)]

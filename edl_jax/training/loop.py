@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.backend import compiler
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.training.epoch import Begun, BindEpoch, TrainEpoch, Watch, compile_order, epoch_order, run_steps
 from edl_jax.training.metrics import TrainSums
 from edl_jax.training.state import TrainState
@@ -41,8 +41,7 @@ def choose_loop(loop: str, platform: str, num_bytes: int = 0, device_bytes: int 
     Raises:
       UserError: an unknown loop.
     """
-    if loop not in LOOPS:
-        raise unknown("loop", loop, LOOPS)
+    loop = choose("loop", loop, LOOPS)
     if loop != "auto":
         return loop
     if device_bytes is not None and num_bytes > _DEVICE_SHARE * device_bytes:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.training.schedule import make_schedule, schedules, warmup_cosine
 
 __all__ = [
@@ -109,8 +109,7 @@ def make_optimizer(
     Raises:
       UserError: an unknown name, or a number out of its range.
     """
-    if name not in DEFAULTS:
-        raise unknown("optimizer", name, DEFAULTS)
+    name = choose("optimizer", name, DEFAULTS)
     momentum = DEFAULTS[name].momentum if momentum is None else momentum
     weight_decay = DEFAULTS[name].weight_decay if weight_decay is None else weight_decay
     require(0.0 <= momentum < 1.0, f"momentum is {momentum}, expected at least 0 and below 1")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 
 _ONECYCLE_RISE = 0.3  # share of the steps
 _ONECYCLE_START = 25.0
@@ -39,8 +39,7 @@ def make_schedule(name: str, lr: float, total_steps: int, warmup_steps: int = 0)
     Raises:
       UserError: an unknown name, or a number out of its range.
     """
-    if name not in _SCHEDULES:
-        raise unknown("schedule", name, _SCHEDULES)
+    name = choose("schedule", name, _SCHEDULES)
     require(0.0 < lr < float("inf"), f"lr is {lr}, expected a positive number")
     require(total_steps >= 1, f"total_steps is {total_steps}, expected at least 1")
     require(

@@ -2,13 +2,17 @@
 
 import dataclasses
 import errno
+import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import jax
 import pytest
 
 from edl_jax import __version__, pretrain
@@ -135,6 +139,13 @@ BAD = {
     "summarize": "no run directories given",
     "summarize nowhere": "nowhere is no finished run (config.json is missing)",
     "summarize run": "run is no finished run (result.json is missing)",
+    # Paths that are none
+    "downstream --dataset cifar10 --data-dir gs://bucket/tfds": "error: gs://bucket/tfds is a URL, expected a path on",
+    "downstream --config debug --cache-dir s3://bucket": "error: s3://bucket is a URL, expected a path on this machine",
+    "downstream --config debug --loss https://a.b/c.safetensors": "error: https://a.b/c.safetensors is a URL, expected",
+    "downstream --config debug --loss notes": "; for the run in that folder write ./notes",
+    "downstream --config debug --loss ./notes": "no loss artifact at notes/loss.safetensors: check the path",
+    "pretrain --out ~no-such-user/run": "error: ~no-such-user/run cannot be expanded: there is no user no-such-user",
     # Flags that contradict each other, and arguments that are missing
     "downstream --config debug --seeds": "--seeds is empty, expected some numbers, such as 0 1 2",
     "downstream --config debug --seeds 0 1 0": "seed 0 is given twice in --seeds",
@@ -370,13 +381,32 @@ def test_an_interrupted_program_ends_without_waiting_for_threads(monkeypatch, ca
     assert capsys.readouterr().err.startswith("error: interrupted: ")
 
 
-def test_errors_of_ours_are_not_hidden(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ZeroDivisionError("a\nbug"), "error: ZeroDivisionError: a bug, in edl_jax/cli/pretrain.py, line "),
+        (KeyError("gone"), "error: KeyError: 'gone', in edl_jax/cli/pretrain.py, line "),
+        (AssertionError(), "error: AssertionError, in edl_jax/cli/pretrain.py, line "),
+        (RecursionError("maximum recursion depth exceeded"), "error: RecursionError: maximum recursion depth"),
+        (MemoryError(), "error: not enough memory (MemoryError, in edl_jax/cli/pretrain.py, line "),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying"), "error: not enough memory (jax"),
+        (RuntimeError("x" * 100_000), f"error: RuntimeError: {'x' * 285}…, in edl_jax/cli"),
+    ],
+)
+def test_errors_that_nobody_foresaw_have_one_line_and_are_no_success(monkeypatch, capsys, error, message):
     def fail(*_, **__):
-        raise ZeroDivisionError("a bug")
+        raise error
 
     monkeypatch.setattr(pretrain, "run", fail)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        cli.main(["pretrain"])
+    assert cli.main(["pretrain"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    again = "; --debug shows the traceback; give the same command with --out and --resume to go on\n"
+    assert err.endswith(": ask for less, such as a smaller batch or population\n" if "memory" in message else again)
+    assert cli.main(["pretrain", "--debug"]) == 2
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last)")
 
 
 def test_a_package_that_is_not_installed_is_named_and_a_module_of_ours_is_a_bug(monkeypatch, capsys):
@@ -390,19 +420,41 @@ def test_a_package_that_is_not_installed_is_named_and_a_module_of_ours_is_a_bug(
         "error: edl-jax pretrain needs the package flix, which is not installed: pip install 'edl-jax[train]'\n"
     )
     missing = "edl_jax.nowhere"
-    with pytest.raises(ModuleNotFoundError):
-        cli.main(["pretrain"])
+    assert cli.main(["pretrain"]) == 2
+    assert "pip install" not in capsys.readouterr().err
 
 
-def test_summarize_prints_the_table(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "0.6000 ± 0.1414"), ("cp1252", "0.6000 ± 0.1414"), ("ascii", "0.6000 +- 0.1414")]
+)
+def test_summarize_prints_the_table_in_any_encoding(tmp_path, monkeypatch, encoding, shown):
     for seed, accuracy in enumerate([0.5, 0.7]):
         path = tmp_path / f"r{seed}"
         path.mkdir()
-        config = {"command": "downstream", "config": {"loss": "edl", "seed": seed}}
+        config = {"command": "downstream", "config": {"loss": "réseau_猫_\udcff", "seed": seed}}
         (path / "config.json").write_text(json.dumps(config))
         (path / "result.json").write_text(json.dumps({"test_accuracy": accuracy}))
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding))
     assert cli.main(["summarize", str(tmp_path / "r0"), str(tmp_path / "r1")]) == 0
-    assert "| edl | 0 1 | - | 0.6000 ± 0.1414 |" in capsys.readouterr().out
+    sys.stdout.flush()
+    name = "réseau_猫_".encode(encoding, "backslashreplace") + b"\xff"  # a byte of a file name
+    assert b"| " + name + f" | 0 1 | - | {shown} |".encode(encoding) in out.getvalue()
+
+
+def test_warnings_of_libraries_have_one_line(monkeypatch, capsys):
+    def warn(*_, **__):
+        logging.getLogger("some.library").warning("two\nlines")
+        sys.stderr.write(warnings.formatwarning("more\n" + "x" * 1000, UserWarning, "file.py", 7))
+        raise UserError("the end")
+
+    monkeypatch.setattr(pretrain, "run", warn)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert cli.main(["pretrain"]) == 2
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert (first, last) == ("two lines", "error: the end")
+    assert second.startswith("warning: more xxx")
+    assert len(second) == 500
 
 
 def test_downstream_from_a_shell_is_silent_but_for_its_estimate(tmp_path):

@@ -35,11 +35,19 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "pets"
 
 
+def clutter(folder):
+    """Add what systems and people leave beside images."""
+    for name in ("README.txt", "._0.png", ".DS_Store", "Thumbs.db"):
+        (folder / "cat" / name).write_text("no image")
+    for name in (".cache", "__MACOSX/cat", "cat/empty.png", "cat/deep/.hidden"):
+        (folder / name).mkdir(parents=True)
+    (folder / "__MACOSX" / "cat" / "0.png").write_text("no image")
+
+
 @pytest.mark.parametrize("test", ["val", "test", "validation"])
 def test_pixels_labels_and_order(root, test, no_network):
     written = write_folder(root, test=test)
-    (root / "train" / "cat" / "README.txt").write_text("no image")
-    (root / "train" / ".cache").mkdir()
+    clutter(root / "train")
     dataset = data.load(str(root))
     assert (dataset.label_names, dataset.num_classes) == (("cat", "dog"), 2)
     for part, images, labels in (
@@ -63,6 +71,23 @@ def test_grey_files_are_rgb_and_a_class_may_have_no_test_images(root):
     (found,) = dataset.train_images[dataset.train_labels == 0]
     np.testing.assert_array_equal(found, np.stack([grey] * 3, axis=-1))
     assert set(dataset.test_labels) == {1, 2}
+
+
+def test_folders_in_a_class_and_links_are_of_that_class(root):
+    written = write_folder(root)
+    cat = root / "train" / "cat"
+    (cat / "indoors" / "asleep.png").mkdir(parents=True)  # a folder that is named as an image
+    (cat / "0.png").rename(cat / "indoors" / "asleep.png" / "0.png")
+    (cat / "1.png").rename(root / "elsewhere.png")
+    (cat / "1.png").symlink_to(root / "elsewhere.png")
+    (cat / "indoors" / "up").symlink_to(cat)  # a circle
+    (root / "train" / "dog").rename(root / "dogs")
+    (root / "train" / "dog").symlink_to(root / "dogs")
+    dataset = data.load(root.as_uri())
+    assert (dataset.label_names, len(dataset.train_labels)) == (("cat", "dog"), 8)
+    for label, name in enumerate(dataset.label_names):
+        images = {image.tobytes() for image in dataset.train_images[dataset.train_labels == label]}
+        assert images == {image.tobytes() for path, image in written.items() if path.parts[-3:-1] == ("train", name)}
 
 
 def test_images_of_many_sizes_are_resized(root):
@@ -115,6 +140,11 @@ def one_class(root):
         (break_file, r"pets/train/dog/1.png is no image that can be decoded: replace the file or take it out"),
         (lambda root: (root / "val" / "dog" / "0.png").write_bytes(b""), r"val/dog/0.png is no image that can be"),
         (add_strange_class, r"pets/val has class \['horse'\] that .*/pets/train has not"),
+        (
+            lambda root: (root / "val" / "dog" / "9.png").symlink_to("gone.png"),
+            r"val/dog/9.png is a link to nothing: mend",
+        ),
+        (lambda root: (root / "train" / "elk").symlink_to("elk"), r"train/elk is a link to nothing: mend it or take"),
         (one_class, r"pets/train has 1 folder\(s\) of classes, expected at least 2"),
     ],
 )
@@ -128,7 +158,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(root, tmp_path, damage, message
 
 
 def test_the_home_of_an_unknown_user_is_no_folder():
-    with pytest.raises(UserError, match="no folder ~nobody-of-this-name/pets: expected one that holds"):
+    with pytest.raises(UserError, match="~nobody-of-this-name/pets cannot be expanded: there is no user nobody-of-"):
         data.load("~nobody-of-this-name/pets")
     assert data.file_stem("~nobody-of-this-name/pets") == "pets"
 

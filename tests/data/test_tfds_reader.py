@@ -266,6 +266,45 @@ def test_other_file_format_is_named(data_dir, version_dir, cache_dir, file_forma
         data.load("cifar10", data_dir, cache_dir)
 
 
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("cifar10", "10.0.0"), ("CIFAR-10", "10.0.0"), ("cifar10:3.0.2", "3.0.2"), ("Cifar_10:3.*.*", "3.0.2")],
+)
+def test_a_version_is_chosen_as_in_tfds(data_dir, version_dir, name, version):
+    shutil.copytree(version_dir, data_dir / "cifar10" / "10.0.0")
+    (data_dir / "cifar10" / "11.0.0").mkdir()  # unfinished
+    assert tfds_directory.locate(data.canonical_name(name), data_dir).name == version
+
+
+def test_a_version_is_part_of_the_name_but_not_of_its_classes(data_dir, cache_dir):
+    dataset = data.load("CIFAR-10:3.0.2", data_dir, cache_dir)
+    assert (dataset.name, dataset.augment) == ("cifar10:3.0.2", data.load("cifar10", data_dir, cache_dir).augment)
+    assert len(list(cache_dir.iterdir())) == 1
+    assert data.file_stem(dataset.name) == "cifar10-3.0.2"
+    np.testing.assert_array_equal(data.confusions(dataset.name, 10), data.confusions("cifar10", 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cifar10:3.0.1", r"no version 3\.0\.1 of cifar10 in .*tfds/cifar10 \(there: 3\.0\.2\): give one of them"),
+        ("cifar10:latest", r"dataset is 'cifar10:latest', expected a version such as 3\.0\.2 after the colon"),
+        ("cifar100:3.0.2", r"no prepared cifar100 in .*: run `.* data prepare cifar100 "),
+        ("digits:1.0.0", r"dataset is digits:1\.0\.0, expected digits"),
+        ("gs://bucket/cifar10", r"gs://bucket/cifar10 is a URL, expected a path on this machine"),
+    ],
+)
+def test_a_version_that_is_not_there_is_one_line(data_dir, name, message):
+    with pytest.raises(UserError, match=message):
+        data.load(name, data_dir)
+
+
+def test_a_set_that_is_spelled_otherwise_is_hinted_at(data_dir):
+    (data_dir / "cifar10").rename(data_dir / "my_set")
+    with pytest.raises(UserError, match=r"unknown dataset 'My-Set': did you mean my_set\? It is prepared in "):
+        data.load("My-Set", data_dir)
+
+
 def test_newest_version_is_read_and_unfinished_ones_are_not(data_dir, version_dir):
     for name in ("3.0.10", "3.0.9"):
         shutil.copytree(version_dir, version_dir.parent / name)

@@ -19,6 +19,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run, read_checkpoint
 from edl_jax.downstream import DownstreamConfig, evaluate, summary_line, task as tasks
 from edl_jax.downstream.result import best_epoch, time_to_target
+from edl_jax.plot import classifier
 from edl_jax.study import summary
 from edl_jax.training.tensorboard import Scalars
 
@@ -112,6 +113,24 @@ def test_full_report_and_figures(finished):
     assert result["peak_memory_mib"] > 50.0
     for name in ("curves", "reliability", "confusion"):
         assert imread(directory / "figures" / f"{name}.png").shape[0] > 300
+
+
+def test_a_figure_that_fails_is_a_warning_and_drawn_by_the_next_resume(finished, tmp_path, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("no fonts\nat all")
+
+    directory = shutil.copytree(finished[0], tmp_path / "run")
+    files = {path.name: path.read_bytes() for path in (directory / "figures").iterdir()}
+    (directory / "figures" / "curves.png").unlink()
+    options = {"out": directory, "resume": True, "figures": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "training_curves", fail)
+        assert run(OPTIONS, **options) == json.loads((directory / "result.json").read_text())
+    assert "figures: curves.png (RuntimeError: no fonts at all)" in caplog.messages[0]
+    assert "give the command with --out and --resume" in caplog.messages[0]
+    run(OPTIONS, **options)
+    assert {path.name: path.read_bytes() for path in (directory / "figures").iterdir()} == files
+    assert len(caplog.messages) == 1
 
 
 def test_validation_is_drawn_from_what_is_at_hand_with_each_label_s_share():

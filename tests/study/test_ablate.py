@@ -24,7 +24,7 @@ from edl_jax.core.config import load_preset
 from edl_jax.core.errors import UserError
 from edl_jax.pretrain import PretrainConfig, evolve as pretrain
 from edl_jax.pretrain.generations import make_evolution
-from edl_jax.study.ablate import AblateConfig, report, run
+from edl_jax.study.ablate import AblateConfig, figures, run
 from edl_jax.study.ablate.factors import FACTORS, cells
 from edl_jax.study.ablate.measurement import complete, load, measure
 
@@ -76,9 +76,9 @@ def undrawn():
         path.touch()
 
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((report.curves, "convergence"), (report.curves, "differences")):
+        for module, name in ((figures.curves, "convergence"), (figures.curves, "differences")):
             patch.setattr(module, name, touch)
-        patch.setattr(report.sensitivity, "sensitivity", touch)
+        patch.setattr(figures.sensitivity, "sensitivity", touch)
         yield
 
 

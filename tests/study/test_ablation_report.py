@@ -12,7 +12,7 @@ from edl_jax.core.files import write_json
 from edl_jax.plot import curves, sensitivity as sensitivity_figure
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.strategies import StrategyConfig
-from edl_jax.study.ablate import report as ablation_report
+from edl_jax.study.ablate import figures, report as ablation_report
 from edl_jax.study.ablate.factors import FACTORS, Cell, cells
 from edl_jax.study.ablate.report import generations_within, measures
 from edl_jax.study.ablate.study import Result
@@ -67,6 +67,7 @@ def study(tmp_path_factory):
             draw = getattr(curves, name)
             patch.setattr(curves, name, lambda path, *args, draw=draw, **options: only_std(path, draw, args, options))
         content = ablation_report.write(folder, found, results, BASE)
+        figures.draw(folder / "figures", found, results, content)
     return {use: tests[i] for use, i in index.items()}, content, folder
 
 
@@ -250,7 +251,8 @@ def test_numbers_stand_at_their_values_in_the_sensitivity_figure(undrawn, monkey
     )
     found = cells(BASE, ["population_size", "std_rule"])
     size = {i: cell.config.es.population_size for i, cell in enumerate(found)}
-    ablation_report.write(tmp_path, found, {i: made(i, np.full(RUNS, 1.0 + size[i])) for i in size}, BASE)
+    results = {i: made(i, np.full(RUNS, 1.0 + size[i])) for i in size}
+    figures.draw(tmp_path, found, results, ablation_report.write(tmp_path, found, results, BASE))
     levels, values = drawn["population_size"]
     assert levels == [16.0, 32.0, 64.0, 128.0, 256.0]
     np.testing.assert_allclose(values[:, 0], levels)
@@ -259,7 +261,7 @@ def test_numbers_stand_at_their_values_in_the_sensitivity_figure(undrawn, monkey
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_few_runs_and_failed_searches_make_a_report(tmp_path, runs):
+def test_few_runs_and_failed_searches_make_a_report(tmp_path, runs, caplog):
     broken = np.full((runs, 5), math.inf)
     fine = np.full((runs, 5), 1.2)
     found = [
@@ -268,6 +270,8 @@ def test_few_runs_and_failed_searches_make_a_report(tmp_path, runs):
     ]
     results = {0: result(fine), 1: result(broken, spread=np.full((runs, 5), math.nan))}
     content = ablation_report.write(tmp_path, found, results, BASE)
+    figures.draw(tmp_path / "figures", found, results, content)
+    assert caplog.text == ""  # a figure that fails is a warning
     assert content["factors"]["std"]["1"]["test_excess"]["value"] == math.inf
     _, table = section(tmp_path, "std")
     assert table["1"]["10³ (F/F* − 1), fresh pairs"] == "never"

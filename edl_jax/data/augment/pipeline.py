@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.data.augment.crop_flip import random_crop_flip
 from edl_jax.data.augment.erasing import cutout, random_erasing
 from edl_jax.data.augment.mixing import cutmix, mixed_dtype, mixup
@@ -86,8 +86,7 @@ def published_config(names: Iterable[str]) -> AugmentConfig:
     """
     settings: dict[str, Any] = {"crop_flip": False}
     for name in names:
-        if name not in METHODS:
-            raise unknown("augmentation", name, METHODS)
+        name = choose("augmentation", name, METHODS)
         settings[name] = METHODS[name].published
     return AugmentConfig(**settings)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from edl_jax.core.errors import UserError, command
+from edl_jax.core.errors import UserError, command, local_path
 from edl_jax.loss.artifacts import formula, named, network
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact
 from edl_jax.loss.artifacts.named import NamedArtifact
 
 FORMAT = "edl_jax.loss"
+RUN_FILENAME = "loss.safetensors"  # in the directory of a run that evolves a loss
 _NETWORK_VERSIONS = ("1", "2")
 _FORMULA_VERSIONS = ("3",)
 _NAMED_VERSIONS = ("4",)
@@ -51,7 +52,7 @@ def save(artifact: Artifact | FormulaArtifact | NamedArtifact, path: str | os.Pa
       UserError: its parameters do not fit its network, expression or name, or are not finite.
       OSError: the file cannot be written; an older file at `path` is left as it was.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     if isinstance(artifact, FormulaArtifact):
         formula.check(artifact, path)
     elif isinstance(artifact, NamedArtifact):
@@ -66,15 +67,28 @@ def save(artifact: Artifact | FormulaArtifact | NamedArtifact, path: str | os.Pa
         temporary.unlink(missing_ok=True)
 
 
+def locate(path: str | os.PathLike[str]) -> Path:
+    """Return the file of an artifact: that of the path, or the one in the run directory that it is.
+
+    Raises:
+      UserError: as `local_path`.
+    """
+    path = local_path(path)
+    return path / RUN_FILENAME if path.is_dir() else path
+
+
 def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArtifact:
-    """Return the artifact stored at `path`.
+    """Return the artifact stored at `path`, or in the run directory that it is.
 
     Raises:
       UserError: missing, truncated or damaged file, another format version, parameters that do not fit the
         network, expression or name, or are not finite.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = local_path(path)
+    # Those of os.path are false where Path's own raise, such as of a name too long.
+    if os.path.isdir(path):  # noqa: PTH112
+        path = path / RUN_FILENAME
+    if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"no loss artifact at {path}: check the path, or {_HINT}")
     try:
         with safe_open(path, framework="numpy") as file:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import require, settle
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": nn.gelu,
@@ -51,12 +51,10 @@ class NetworkConfig:
     """Transform of the network's output: identity, abs, softplus or square (monotone ones: identity)."""
 
     def __post_init__(self) -> None:
-        if self.kind not in (*KINDS, AUTO):
-            raise unknown("network kind", self.kind, (*EVOLVED_KINDS, AUTO))
-        if self.activation not in ACTIVATIONS:
-            raise unknown("activation", self.activation, ACTIVATIONS)
-        if self.output not in OUTPUTS:
-            raise unknown("network output", self.output, OUTPUTS)
+        if self.kind not in KINDS:  # which a stored table is as well
+            settle(self, "kind", (*EVOLVED_KINDS, AUTO), "network kind")
+        settle(self, "activation", ACTIVATIONS)
+        settle(self, "output", OUTPUTS, "network output")
         require(
             len(self.hidden) > 0 and all(1 <= width <= 4096 for width in self.hidden),
             f"network hidden widths are {self.hidden}, expected one or more numbers from 1 to 4096",

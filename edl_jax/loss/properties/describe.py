@@ -97,7 +97,7 @@ def describe(
       UserError: as `get`; hyper-parameters beside an artifact or a function.
     """
     if isinstance(loss, (str, os.PathLike)):
-        name = os.fspath(loss)
+        name = registry.canonical_name(os.fspath(loss))
         function = registry.get(name, **hyper_parameters)
         if name not in ZOO:
             return _of_artifact(name, registry.load_artifact(name), function)
@@ -127,7 +127,7 @@ def summary(name: str | os.PathLike[str]) -> tuple[str, str]:
     Raises:
       UserError: as `get`.
     """
-    name = os.fspath(name)
+    name = registry.canonical_name(os.fspath(name))
     return (ZOO[name].formula, ZOO[name].source) if name in ZOO else _facts(registry.load_artifact(name))
 
 

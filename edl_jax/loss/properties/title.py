@@ -21,10 +21,10 @@ def title(name: str | os.PathLike[str], parameters: Mapping[str, Any] | None = N
       name: a name or path that `get` takes. A path whose file is gone or damaged is called by its folder and stem.
       parameters: hyper-parameters, as `get` takes them.
     """
-    name = os.fspath(name)
+    name = registry.canonical_name(os.fspath(name))
     if name in registry.names():
         return _named(name, parameters or {})
-    path = Path(name).expanduser().absolute()
+    path = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - where there is no such user it is a name, too
     try:
         artifact = registry.load_artifact(path)
     except UserError:

@@ -10,7 +10,7 @@ float64, `law` distributions, `noise` the noise sources.
 
 import functools
 
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.strategies.maps.formulas import FAMILIES, Family
 from edl_jax.strategies.maps.noise import CONTROLS, ChaoticMap
 from edl_jax.strategies.maps.orbits import measure
@@ -35,10 +35,7 @@ def get(name: str, r: float | None = None, control: str = "none") -> ChaoticMap:
     Raises:
       UserError: unknown name or control; r out of range, in a periodic window, or with orbits that leave.
     """
-    if name not in FAMILIES:
-        raise unknown("chaotic map", name, FAMILIES)
-    if control not in CONTROLS:
-        raise unknown("control", control, CONTROLS)
+    name, control = choose("chaotic map", name, FAMILIES), choose("control", control, CONTROLS)
     return _build(name, _parameter(name, FAMILIES[name], r), control)
 
 

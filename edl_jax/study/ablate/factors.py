@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edl_jax.core.config import override, to_dict
-from edl_jax.core.errors import UserError, unknown
+from edl_jax.core.errors import UserError, choose
 from edl_jax.pretrain import PretrainConfig
 
 
@@ -90,8 +90,7 @@ def cells(base: PretrainConfig, factors: Sequence[str]) -> list[Cell]:
     base = _plain(base)
     uses: dict[PretrainConfig, list[tuple[str, str]]] = {base: []}
     for factor in factors:
-        if factor not in FACTORS:
-            raise unknown("factor", factor, FACTORS)
+        factor = choose("factor", factor, FACTORS)
         for level in FACTORS[factor]:
             config = _level(base, factor, level)
             uses.setdefault(config, []).append((factor, level.label))

@@ -1,14 +1,13 @@
-"""What an ablation says: tests against the base, report.md, result.json and figures."""
+"""What an ablation says: tests against the base, report.md and result.json."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edl_jax.core.files import write_atomic
-from edl_jax.plot import curves, sensitivity
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.stats import intervals
 from edl_jax.stats.comparison import Comparison, compare
@@ -19,8 +18,6 @@ from edl_jax.study.ablate.measurement import Result, generations_within
 ACCURACY_MARK, RATIO_MARK = 0.99, 1.01
 # The comparison named beforehand: F / F* on fresh pairs after equal evaluations. All others are secondary.
 PRIMARY = "test_excess"
-# Distances from the optimum are drawn on a logarithmic axis; below this they are noise of the held-out pairs.
-_FLOOR = 1e-5
 _MEASURES = {
     "test_excess": "F/F* − 1 on fresh pairs, equal evaluations",
     "time_excess": "F/F* − 1 on held-out pairs, equal time",
@@ -39,14 +36,8 @@ _TABLES = (
 )
 
 
-def write(
-    folder: Path,
-    cells: Sequence[Cell],
-    results: Mapping[int, Result],
-    base: PretrainConfig,
-    figure_format: str = "png",
-) -> dict[str, Any]:
-    """Write report.md and the figures of a finished study and return the content of result.json."""
+def write(folder: Path, cells: Sequence[Cell], results: Mapping[int, Result], base: PretrainConfig) -> dict[str, Any]:
+    """Write report.md of a finished study and return the content of result.json."""
     budget = results[0].seconds * base.generations
     measured = {i: measures(result, budget) for i, result in results.items()}
     table: dict[str, dict[str, Any]] = {}
@@ -57,7 +48,6 @@ def write(
         reference = next((label for label, i in members.items() if i == 0), next(iter(members)))
         defaults[factor] = reference
         table[factor] = _factor(members, reference, results, measured)
-    _figures(folder / "figures", cells, results, measured, table, defaults, budget, figure_format)
     write_atomic(folder / "report.md", _markdown(table, defaults, base, results, budget).encode())
     return {
         "report": str(folder / "report.md"),
@@ -153,78 +143,6 @@ def _estimate(values: np.ndarray) -> dict[str, Any]:
     finite = bool(np.all(np.isfinite(values)))
     estimate = intervals.interval(values) if finite else intervals.median_interval(values)
     return {"kind": "mean" if finite else "median", "value": estimate.mean, "low": estimate.low, "high": estimate.high}
-
-
-def _figures(
-    folder: Path,
-    cells: Sequence[Cell],
-    results: Mapping[int, Result],
-    measured: Mapping[int, Mapping[str, np.ndarray]],
-    table: Mapping[str, Mapping[str, Any]],
-    defaults: Mapping[str, str],
-    budget: float,
-    figure_format: str,
-) -> None:
-    """Draw a folder of figures: by factor curves over evaluations and time, spread, differences; sensitivity."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for factor, rows in table.items():
-        used = {label: results[row["cell"]] for label, row in rows.items()}
-        # An even number of evaluations: members of a generation times generations.
-        size = {label: cells[row["cell"]].config.es.population_size for label, row in rows.items()}
-        excess = {k: np.maximum(r.fitness_ratio[:, : r.evaluations_end] - 1.0, _FLOOR) for k, r in used.items()}
-        evaluations = {k: size[k] * np.arange(1, excess[k].shape[1] + 1) for k in used}
-        common = {"ylabel": "F/F* − 1, best so far, held-out pairs", "default": defaults[factor], "log_y": True}
-        curves.convergence(
-            folder / f"{factor}_evaluations.{figure_format}", excess, x=evaluations, xlabel="evaluations", **common
-        )
-        within = {k: r.fitness_ratio[:, : max(generations_within(budget, r.seconds), 2)] for k, r in used.items()}
-        seconds = {k: used[k].seconds * np.arange(1, within[k].shape[1] + 1) for k in used}
-        excess = {k: np.maximum(values - 1.0, _FLOOR) for k, values in within.items()}
-        curves.convergence(
-            folder / f"{factor}_time.{figure_format}", excess, x=seconds, xlabel="seconds, compilation apart", **common
-        )
-        spreads = {k: r.population_spread[:, : r.evaluations_end] for k, r in used.items()}
-        curves.convergence(
-            folder / f"{factor}_spread.{figure_format}",
-            spreads,
-            x=evaluations,
-            xlabel="evaluations",
-            ylabel="population spread",
-            default=defaults[factor],
-            log_y=True,
-        )
-        name = f"{PRIMARY}_against_{defaults[factor]}"
-        lines = [
-            (k, *(1e3 * row[name][bound] for bound in ("difference", "low", "high")))
-            for k, row in rows.items()
-            if name in row
-        ]
-        if lines:
-            curves.differences(
-                folder / f"{factor}_differences.{figure_format}",
-                lines,
-                xlabel=f"10³ F/F* on fresh pairs, minus that of {defaults[factor]} (left is better)",
-                linear_within=1.0,
-            )
-    panels = {
-        factor: (
-            _levels(rows),
-            np.stack([np.maximum(measured[row["cell"]][PRIMARY], _FLOOR) for row in rows.values()]),
-        )
-        for factor, rows in table.items()
-    }
-    default = {factor: _levels(rows)[[*rows].index(defaults[factor])] for factor, rows in table.items()}
-    sensitivity.sensitivity(
-        folder / f"sensitivity.{figure_format}", panels, ylabel="F/F* − 1 on fresh pairs", default=default, log_y=True
-    )
-
-
-def _levels(labels: Iterable[str]) -> list[sensitivity.Level]:
-    """Return labels as numbers, where all of them are."""
-    try:
-        return [float(label) for label in labels]
-    except ValueError:
-        return [*labels]
 
 
 def _markdown(

@@ -14,12 +14,12 @@ from typing import Any
 from tqdm import tqdm
 
 from edl_jax.core.config import GROWS
-from edl_jax.core.errors import require, unknown
+from edl_jax.core.errors import choose, require
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.plot.style import check_format
 from edl_jax.pretrain import PretrainConfig
-from edl_jax.study.ablate import report
+from edl_jax.study.ablate import figures, report
 from edl_jax.study.ablate.factors import FACTORS, Cell, cells, generations
 from edl_jax.study.ablate.measurement import Result, cell_file, complete, load, runs_of, save, times
 
@@ -38,9 +38,7 @@ class AblateConfig:
     def __post_init__(self) -> None:
         require(1 <= self.runs < 2**20, f"runs is {self.runs}, expected 1 or more")
         require(len(self.factors) > 0, f"no factor given, expected some of {', '.join(FACTORS)}")
-        for factor in self.factors:
-            if factor not in FACTORS:
-                raise unknown("factor", factor, FACTORS)
+        object.__setattr__(self, "factors", tuple(choose("factor", factor, FACTORS) for factor in self.factors))
         room = f"base.seed {self.base.seed} leaves no room for {self.runs} runs, expected less than 2^31"
         require(self.base.seed + self.runs < 2**31, room)
         require(self.base.runs == 1, f"base.runs is {self.base.runs}, expected 1: give --runs for seeds per cell")
@@ -100,8 +98,9 @@ def run(
             for i, seconds in times(todo).items():
                 results[i] = results[i]._replace(seconds=seconds)
                 save(cell_file(directory.path, i), todo[i].config, results[i])
-        result = report.write(directory.path, todo, results, base, figure_format)
+        result = report.write(directory.path, todo, results, base)
         directory.finish(result)
+        figures.draw(directory.path / "figures", todo, results, result, figure_format)
         return result
     finally:
         directory.close()
