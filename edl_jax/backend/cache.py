@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edl_jax.core.errors import UserError, local_path
 
-_log = logging.getLogger("edl_jax")
+_LOGGER = logging.getLogger("edl_jax")
 # Programs that take less to compile are not worth a file.
 _LEAST_SECONDS = 0.05
 
@@ -17,19 +17,16 @@ def enable() -> None:
     """Keep compiled programs in the user's cache directory, unless the user has settled where JAX keeps them.
 
     JAX_COMPILATION_CACHE_DIR and JAX_ENABLE_COMPILATION_CACHE are left as they are. A directory that cannot be written
-    costs nothing but the time of compiling again; of the user's own a line in the log "edl_jax" says so.
+    costs nothing but the time of compiling again, and a line where it is the user's choice.
     """
     import jax
     import platformdirs
 
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if chosen:
-        if "://" not in chosen and not _is_writable(Path(chosen)):
-            # JAX would warn at every program.
-            jax.config.update("jax_enable_compilation_cache", False)
-            _log.warning("cannot write to JAX_COMPILATION_CACHE_DIR, %s: no compiled program is kept", chosen)
-        return
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    chosen = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen and "://" not in chosen and not _is_writable(Path(chosen)):
+        _LOGGER.warning("JAX_COMPILATION_CACHE_DIR is %s, which cannot be written: no compiled program is kept", chosen)
+        jax.config.update("jax_enable_compilation_cache", False)  # else JAX would warn in lines of its own
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or chosen:
         return
     try:
         folder = local_path(platformdirs.user_cache_dir("edl_jax", appauthor=False)) / "jax" / _machine()

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from edl_jax import __version__
 from edl_jax.backend import cache
@@ -80,9 +81,10 @@ def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
     status.say(f"{name}: starting")
     home.ensure()
     try:
+        _import_jax()
         if cached and not {"-h", "--help"} & set(rest):
             cache.enable()
-        module = importlib.import_module(f"edl_jax.cli.{COMMANDS[name][0]}")
+        module = _import_command(name, rest)
         try:
             module.main(rest, *([signals] if name in RUNS else []))
         except UserError as error:
@@ -97,7 +99,38 @@ def _dispatch(args: list[str], cached: bool, signals: Signals) -> int:
         raise UserError(
             f"{command(name)} needs the package {package}, which is not installed: pip install 'edl-jax[train]'"
         ) from error
+    except (RuntimeError, AssertionError):  # what JAX raises without a device, wherever the first one is asked for
+        from edl_jax.core import jax_settings
+
+        jax_settings.require_device()
+        raise
     return 0
+
+
+def _import_jax() -> None:
+    """Import JAX, which reads and checks its settings then.
+
+    Raises:
+      UserError: it refuses one.
+    """
+    try:
+        importlib.import_module("jax")
+    except ValueError as error:
+        raise UserError(f"JAX does not start: {error}: correct the environment variable, or unset it") from error
+
+
+def _import_command(name: str, args: list[str]) -> ModuleType:
+    """Import the module of a command."""
+    module = f"edl_jax.cli.{COMMANDS[name][0]}"
+    try:
+        return importlib.import_module(module)
+    except (RuntimeError, AssertionError):
+        if not {"-h", "--help"} & set(args):
+            raise
+        import jax  # evosax makes arrays when it is imported: help has them made where there is a device
+
+        jax.config.update("jax_platforms", "cpu")
+        return importlib.import_module(module)
 
 
 def _usage() -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+# Of those that a run leaves to the user (`edl_jax.core.jax_settings`).
+_SETTINGS = ("jax_default_matmul_precision", "jax_disable_most_optimizations", "jax_random_seed_offset")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -34,6 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
     return {
         "versions": versions(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "jax_settings": _changed_settings(),
         "cpu_count": os.cpu_count(),
         "git_revision": _git_revision(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -41,6 +44,14 @@ def describe(path: Path) -> dict[str, Any]:
         "earlier_wall_seconds": earlier,
         "finished": False,
     }
+
+
+def _changed_settings() -> dict[str, str]:
+    """Return the settings of JAX and XLA that the user has changed and that may change a result's digits."""
+    values = jax.config.values  # type: ignore[attr-defined]
+    found = {name: values.get(name) for name in _SETTINGS}
+    found["XLA_FLAGS"] = os.environ.get("XLA_FLAGS")
+    return {name: str(value) for name, value in found.items() if value}
 
 
 def _git_revision() -> str | None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import data, training
+from edl_jax.core import jax_settings
 from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import write_json
@@ -26,6 +27,7 @@ from edl_jax.training.temperature import fit_temperature
 _BATCH = 1000
 
 
+@jax_settings.fixed()
 def run(
     path: str | Path,
     *,

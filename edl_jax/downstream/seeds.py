@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edl_jax.core import jax_settings
 from edl_jax.core.config import GROWS
 from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
@@ -45,6 +46,7 @@ class SeedsConfig:
             require(self.seeds.count(seed) == 1, f"seed {seed} is given twice in --seeds, expected each once")
 
 
+@jax_settings.fixed()
 def run_seeds(
     config: DownstreamConfig,
     seeds: Sequence[int],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edl_jax import loss
+from edl_jax.core import jax_settings
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
@@ -26,6 +27,7 @@ SHOWN = {
 }
 
 
+@jax_settings.fixed()
 def run(
     config: DownstreamConfig,
     *,

@@ -2,19 +2,29 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import jax
 
 # What JAX keeps for each thread and a program depends on: the device, the numbers, what is an error.
-_SETTINGS = {
+_SETTINGS: dict[str, Callable[[Any], AbstractContextManager[None]]] = {
+    "jax_check_tracer_leaks": jax.check_tracer_leaks,
+    "jax_debug_infs": jax.debug_infs,
+    "jax_debug_key_reuse": jax.debug_key_reuse,
+    "jax_debug_nans": jax.debug_nans,
     "jax_default_device": jax.default_device,
     "jax_default_matmul_precision": jax.default_matmul_precision,
     "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_disable_jit": jax.disable_jit,
     "jax_enable_x64": jax.enable_x64,
+    "jax_log_compiles": jax.log_compiles,
     "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
     "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+    "jax_transfer_guard_device_to_device": jax.transfer_guard_device_to_device,
+    "jax_transfer_guard_device_to_host": jax.transfer_guard_device_to_host,
+    "jax_transfer_guard_host_to_device": jax.transfer_guard_host_to_device,
 }
 
 

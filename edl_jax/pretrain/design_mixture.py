@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import yaml
 
 from edl_jax import loss
+from edl_jax.core import jax_settings
 from edl_jax.core.config import parse_parameters, to_dict
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import write_atomic
@@ -42,6 +43,7 @@ class DesignConfig:
         require(0.0 < self.beta < float("inf"), f"beta is {self.beta}, expected a positive number")
 
 
+@jax_settings.fixed()
 def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write a preset for `pretrain --config` whose mixture has the target as its optimum, and a figure beside it.
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edl_jax.backend import roofline
-from edl_jax.core import status
+from edl_jax.core import jax_settings, status
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
@@ -27,6 +27,7 @@ from edl_jax.synthetic.ranking import grouped_pairs
 _CALL_SECONDS = 1.0
 
 
+@jax_settings.fixed()
 def run(
     config: PretrainConfig,
     *,

@@ -175,10 +175,10 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
         def one(key: jax.Array, solution: jax.Array) -> Search:
             state = algorithm.init(key, solution, params)
             return Search(
-                strategy=_strong(state),
+                strategy=_strong(_without_placeholders(state)),
                 generation=jnp.zeros((), jnp.int32),
                 best=solution,
-                best_fitness=jnp.full((), jnp.inf, jnp.float32),
+                best_fitness=jnp.full((), jnp.finfo(jnp.float32).max, jnp.float32),
             )
 
         return jax.lax.map(lambda run: one(*run), (keys, solutions))
@@ -256,6 +256,19 @@ def _key_shapes(runs: int) -> Any:
 def _strong(state: Any) -> Any:
     """Return a state of strong dtypes, as in a restored checkpoint: evosax's are partly weak, another program."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
+
+
+def _without_placeholders(state: Any) -> Any:
+    """Return a first state with finite numbers for what evosax does not know yet: NaN reads 0, infinity the largest.
+
+    No strategy computes with them, but jax_debug_nans and jax_debug_infs take them for faults.
+    """
+
+    def finite(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        return jnp.nan_to_num(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+    return jax.tree.map(finite, state)
 
 
 def _template(objective: ObjectiveConfig) -> tuple[jax.Array, Callable[[jax.Array], Any]]:

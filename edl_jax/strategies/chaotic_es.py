@@ -188,13 +188,14 @@ class ChaoticES(DistributionBasedAlgorithm):
 
     def _init(self, key: jax.Array, params: Params) -> State:
         # Explicit dtypes: weakly typed leaves would make ask and tell compile twice.
+        # Zeros for what is not known yet: the NaN of evosax is a fault to jax_debug_nans.
         chaos_key, path_key = jax.random.split(key)
         cumulates = STD_RULES[self.std_rule].cumulates
         return State(
-            best_solution=jnp.full((self.num_dims,), jnp.nan, jnp.float32),
+            best_solution=jnp.zeros((self.num_dims,), jnp.float32),
             best_fitness=jnp.full((), jnp.inf, jnp.float32),  # type: ignore[arg-type]
             generation_counter=jnp.zeros((), jnp.int32),  # type: ignore[arg-type]
-            mean=jnp.full((self.num_dims,), jnp.nan, jnp.float32),
+            mean=jnp.zeros((self.num_dims,), jnp.float32),
             std=jnp.asarray(params.std_init, jnp.float32),
             alpha=jnp.full((), self.alpha, jnp.float32),
             chaos=self.chaotic_map.init(chaos_key, (self.num_drawn, self.num_dims)) if self._chaotic else (),

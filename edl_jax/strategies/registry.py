@@ -125,6 +125,18 @@ def _gradientless_descent(solution: Any, config: StrategyConfig) -> Built:
     )
 
 
+def _guided_es(solution: Any, config: StrategyConfig) -> Built:
+    """Build Guided ES with 0 for the surrogate gradient that it is not given: evosax has NaN, which it reads as 0."""
+
+    class WithoutGradient(evosax.GuidedES):
+        def _ask(self, key: jax.Array, state: Any, params: Any) -> Any:
+            population, state = super()._ask(key, state, params)
+            return population, state.replace(grad=jnp.zeros_like(state.grad))
+
+    WithoutGradient.__name__ = evosax.GuidedES.__name__
+    return _gradient(WithoutGradient, solution, config, divides=True)
+
+
 def _random_search(solution: Any, config: StrategyConfig) -> Built:
     flat, unravel = ravel_pytree(solution)
 
@@ -158,7 +170,7 @@ STRATEGIES: dict[str, Builder] = {
     "discovered_es": partial(_adaptive, evosax.DiscoveredES),
     "esmc": partial(_gradient, evosax.ESMC),
     "gradientless_descent": _gradientless_descent,
-    "guided_es": partial(_gradient, evosax.GuidedES, divides=True),
+    "guided_es": _guided_es,
     "hill_climbing": partial(_climber, evosax.HillClimbing),
     "iamalgam_full": partial(_iamalgam, evosax.iAMaLGaM_Full),
     "iamalgam_univariate": partial(_iamalgam, evosax.iAMaLGaM_Univariate),

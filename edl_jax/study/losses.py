@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from edl_jax import loss
-from edl_jax.core import status
+from edl_jax.core import jax_settings, status
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.loss import Description, expression
@@ -58,9 +58,23 @@ def run(
     for flag, file, endings in (("--plot", picture, _FIGURES), ("--save", stored, (".safetensors",))):
         if file is not None:
             _check_file(flag, file, endings, overwrite)
-    if name is None and formula is None:
-        return _table(_describe_all()) if table else _list()
+    if name is None and formula is None and not table:
+        return _list()
+    return _computed(name, formula, parameters, table, picture, stored)
 
+
+@jax_settings.fixed()
+def _computed(
+    name: str | None,
+    formula: str | None,
+    parameters: Sequence[str],
+    table: bool,
+    picture: Path | None,
+    stored: Path | None,
+) -> str:
+    """Return what `run` does but for the list of names, which needs no device."""
+    if name is None and formula is None:
+        return _table(_describe_all())
     chosen = parse_parameters(parameters)
     artifact: loss.Artifact | loss.FormulaArtifact | loss.NamedArtifact
     status.say("computing the properties")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.training.metrics import TrainSums
@@ -70,7 +71,7 @@ def epoch_order(key: jax.Array, epoch: jax.Array, num_examples: int, batch_size:
     Each epoch is its own permutation of all examples, of which the last incomplete batch is dropped.
     """
     steps = num_examples // batch_size
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples).astype(jnp.int32)
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from edl_jax.core import jax_settings
 from edl_jax.core.config import GROWS
 from edl_jax.core.errors import choose, require
 from edl_jax.core.runs import Run
@@ -44,6 +45,7 @@ class AblateConfig:
         require(self.base.runs == 1, f"base.runs is {self.base.runs}, expected 1: give --runs for seeds per cell")
 
 
+@jax_settings.fixed()
 def run(
     config: AblateConfig,
     *,
