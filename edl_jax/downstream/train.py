@@ -13,6 +13,7 @@ from edl_jax import training
 from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
 from edl_jax.downstream import profile
+from edl_jax.downstream.classifier import write_signature
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.result import conclude
 from edl_jax.downstream.task import Task
@@ -62,6 +63,7 @@ def run_one(
     try:
         result = finished_result(directory.path)
         if result is None:
+            write_signature(directory.path, task)  # before training, so that any checkpoint can be used
             result = _train(directory, config, task, trainers.get(config, task), extras, start, note)
         directory.finish(result)
         return result
