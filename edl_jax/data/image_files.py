@@ -11,6 +11,7 @@ from edl_jax.core.errors import UserError, require
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CHANNELS = (1, 3)
+_HIDDEN = (".", "__MACOSX")  # the latter beside the files of an archive that macOS has made
 _log = logging.getLogger("edl_jax")
 
 
@@ -44,7 +45,7 @@ def _below(folder: Path) -> list[Path]:
     require(len(images) > 0, f"{folder} has no images, expected files named {' '.join(EXTENSIONS)}")
     others = len(files) - len(images)
     if others:
-        _log.warning("%s: %d files are left out, whose names are not those of images", folder, others)
+        _log.warning("%s: left out %d of %d files, by their names no images", folder, others, len(files))
     return images
 
 
@@ -54,7 +55,7 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     if place in above:
         return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(_HIDDEN):
             continue
         if path.is_dir():
             yield from _walk(path, above | {place})

@@ -114,16 +114,18 @@ def _replaced(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` when the work in the context is done."""
     scratch, former = (path.with_name(f".{path.name}.{word}") for word in ("incomplete", "former"))
     try:
-        for leftover in (scratch, former):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         scratch.mkdir(parents=True)
         yield scratch
         if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
             path.rename(former)
         scratch.rename(path)
+        shutil.rmtree(former, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; make room or give another --out") from error
     finally:
-        for leftover in (scratch, former):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write(folder: Path, classifier: Classifier, batch_size: int | None) -> None:

@@ -1,5 +1,6 @@
 """Classes of images by a trained classifier: `python run.py predict RUN IMAGE_OR_FOLDER...`."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -73,8 +74,8 @@ def predict(
         images of another number of channels than 1 or 3.
     """
     require(top >= 1, f"top is {top}, expected at least 1")
-    files = data.find_images(images)
     classifier = load_classifier(run, data_dir=data_dir, cache_dir=cache_dir)
+    files = data.find_images(images)
     channels = classifier.signature.image_shape[-1]
     require(channels in CHANNELS, f"the network takes images of {channels} channels, expected 1 (grey) or 3 (RGB)")
     scale = _temperature(Path(run).expanduser().absolute(), classifier) if temperature else 1.0
@@ -84,8 +85,9 @@ def predict(
 def _temperature(path: Path, classifier: Classifier) -> float:
     """Return the temperature of the evaluation of a run on its own data set."""
     file = path / "evaluation" / f"{data.file_stem(classifier.config.dataset)}.json"
-    fit = f"fit one with {command(f'evaluate {path} --temperature --overwrite')}"
-    require(file.is_file(), f"no evaluation {file}, which would hold the temperature: {fit}")
+    line = command(f"evaluate {path} --temperature")
+    require(file.is_file(), f"no evaluation {file}, which would hold the temperature: fit one with {line}")
+    fit = f"fit one with {line} --overwrite"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         epoch, found = record["epoch"], record.get("temperature")
@@ -155,32 +157,54 @@ def write_predictions(
       UserError: another form, a file that exists, or, when the others are written, files that could not be read.
     """
     path = None if out is None else Path(out).expanduser()
-    if form is None:
-        form = "csv" if path is not None and path.suffix.lower() == ".csv" else "table"
+    form = form or ("csv" if path is not None and path.suffix.lower() == ".csv" else "table")
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     if path is not None:
-        require(not path.is_dir(), f"{path} is a folder, expected a file: give another --out")
-        require(overwrite or not path.exists(), f"{path} exists: give --overwrite to replace it, or another --out")
+        _check_free(path, overwrite)
     errors: list[str] = []
+    count = 0
 
     def good() -> Iterator[Prediction]:
+        nonlocal count
         for prediction in predictions:
+            count += 1
             if prediction.error is None:
                 yield prediction
             else:
                 errors.append(prediction.error)
-                tqdm.write(f"error: {prediction.error}", file=sys.stderr)
+                tqdm.write(f"error: {_one_line(prediction.error)}", file=sys.stderr)
 
-    kept = []
-    for line in _csv(good()) if form == "csv" else _table(good()):
-        if path is None:
-            tqdm.write(line, file=sys.stdout)  # a bar on the same terminal makes room for it
-        else:
-            kept.append(line)
+    lines = _csv(good()) if form == "csv" else _table(good())
     if path is not None:
-        write_atomic(path, "".join(f"{line}\n" for line in kept).encode("utf-8", "surrogateescape"))
-    require(not errors, f"images that cannot be read: {len(errors)}, named above; the others are predicted")
+        content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        with _named(path):
+            write_atomic(path, content)
+    else:
+        for line in lines:
+            tqdm.write(line, file=sys.stdout)  # a bar on the same terminal makes room for it
+    require(
+        not errors, f"{len(errors)} of {count} images cannot be read, as said above: replace them; the others are done"
+    )
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """Raise unless a file can be written at `path`, which is known before the work rather than after it."""
+    require(not path.is_dir(), f"{path} is a folder, expected a file: give another --out")
+    require(overwrite or not path.exists(), f"{path} exists: give --overwrite to replace it, or another --out")
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise what the system says about writing in the context as one line about `path`."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise UserError(f"{path.parent} is a file, expected a folder: give another --out") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; make room or give another --out") from error
 
 
 def _csv(predictions: Iterable[Prediction]) -> Iterator[str]:
@@ -195,9 +219,17 @@ def _csv(predictions: Iterable[Prediction]) -> Iterator[str]:
 def _table(predictions: Iterable[Prediction]) -> Iterator[str]:
     """Yield a line for each image, in columns; the widths are known when all predictions are."""
     rows = [
-        (found.file, *(f"{p:.3f} {label}" for label, p in zip(found.labels, found.probabilities, strict=True)))
+        (
+            _one_line(found.file),
+            *(f"{p:.3f} {_one_line(label)}" for label, p in zip(found.labels, found.probabilities, strict=True)),
+        )
         for found in predictions
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _one_line(text: str) -> str:
+    """Return a text of files or classes as a terminal shows it: what cannot be printed, line ends too, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -17,7 +17,7 @@ from edl_jax.cli import main as cli
 from edl_jax.core.config import to_dict
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run, read_checkpoint
-from edl_jax.downstream import DownstreamConfig, summary_line, task as tasks
+from edl_jax.downstream import DownstreamConfig, evaluate, summary_line, task as tasks
 from edl_jax.downstream.classifier import read_config
 from edl_jax.downstream.result import best_epoch, time_to_target
 from edl_jax.study import summary
