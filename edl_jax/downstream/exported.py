@@ -29,11 +29,11 @@ _ROUNDING = {"float32": 1e-4, "bfloat16": 0.1}
 
 _README = """# {arch} trained on {dataset}
 
-Epoch {epoch} of training with the loss {loss}, {num_classes} classes, exported by edl_jax {version}.
+Epoch {epoch} of training with the loss {loss}, {num_classes} classes, exported by edl_jax {version} with JAX {jax}.
 
 ```python
 import jax
-from load import load  # load.py needs JAX, {jax} or newer, and nothing else
+from load import load  # load.py needs JAX and nothing else
 
 logits, weights, labels = load()
 scores = jax.jit(logits)(weights, images)  # images {shape} uint8
