@@ -190,7 +190,7 @@ def _one_line(box: str) -> str:
         return f"{flag} is {value}, expected {usage.removeprefix(flag).strip() or 'another value'}"
     if found := re.fullmatch(r"Missing value for argument '(.*)'\. .*", message):
         return f"{found[1]} needs a value"
-    return re.sub(r"^Missing from [^:]*: (\w+) (.*?)\.? \(required\)$", r"missing \1: \2", message) or "bad flags"
+    return re.sub(r"^Missing from [^:]*: (\S+) (.*?)\.? \(required\)$", r"missing \1: \2", message) or "bad flags"
 
 
 def _is_rule(line: str) -> bool:

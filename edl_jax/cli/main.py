@@ -29,6 +29,8 @@ COMMANDS = {
     "losses": ("losses", "list the losses, describe one, compare them"),
     "downstream": ("downstream", "train an image classifier with a loss (stage 2)"),
     "evaluate": ("evaluate", "metrics and figures of a trained classifier, on its data set or another"),
+    "predict": ("predict", "classes of images by a trained classifier"),
+    "export": ("export", "a trained classifier as files that JAX alone can load"),
     "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }

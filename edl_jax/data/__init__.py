@@ -13,7 +13,8 @@ from edl_jax.data.augment import (
     random_crop_flip,
     random_erasing,
 )
-from edl_jax.data.images import ImageView, check_image_size
+from edl_jax.data.image_files import find_images, read_image
+from edl_jax.data.images import ImageView, check_image_size, resize
 from edl_jax.data.imbalance import imbalanced_counts, imbalanced_indices
 from edl_jax.data.noise import add_label_noise, asymmetric_noise, confusions, symmetric_noise
 from edl_jax.data.prepare import prepare
@@ -33,6 +34,7 @@ __all__ = [
     "cutmix",
     "cutout",
     "file_stem",
+    "find_images",
     "imbalanced_counts",
     "imbalanced_indices",
     "load",
@@ -45,5 +47,7 @@ __all__ = [
     "rand_augment",
     "random_crop_flip",
     "random_erasing",
+    "read_image",
+    "resize",
     "symmetric_noise",
 ]

@@ -11,9 +11,9 @@ import numpy as np
 
 from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.data import images
+from edl_jax.data.image_files import EXTENSIONS, read_image
 from edl_jax.data.source import Read, Source
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _HIDDEN = (".", "__MACOSX")  # the latter beside the files of an archive that macOS has made
 _FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 
@@ -68,7 +68,7 @@ def source(path: str) -> Source:
     return Source(
         name=str(top),
         key=f"{name}-{digest.hexdigest()[:16]}",
-        image_shape=_decode(files["test"][0].path).shape,  # type: ignore[arg-type] # of rank 3
+        image_shape=read_image(files["test"][0].path).shape,  # type: ignore[arg-type] # of rank 3
         label_names=classes,
         lengths={split: len(entries) for split, entries in files.items()},
         open=lambda: _reader(files),
@@ -129,20 +129,6 @@ def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
 def _reader(files: dict[str, list[_File]]) -> Read:
     def read(split: str, start: int, stop: int) -> tuple[list[np.ndarray], list[int]]:
         chosen = files[split][start:stop]
-        return [_decode(file.path) for file in chosen], [file.label for file in chosen]
+        return [read_image(file.path) for file in chosen], [file.label for file in chosen]
 
     return read
-
-
-def _decode(path: str) -> np.ndarray:
-    """Return the image of a file as `[H, W, 3]` uint8 RGB, turned as its EXIF orientation says."""
-    import cv2
-
-    try:
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    except (OSError, cv2.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if image is None:
-        raise UserError(f"{path} is no image that can be decoded: replace the file or take it out of the folder")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edl_jax.core.errors import UserError, require
 
 MAX_IMAGE_SIZE = 4096
+_LONGEST = 32  # times the side asked for, of an image that is scaled
 
 
 class ImageView:
@@ -57,28 +58,39 @@ def check_image_size(image_size: int | None) -> None:
     )
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale the shorter side to `size`, then cut the central square.
+def resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Scale an image to the smallest that covers a square or a rectangle, which is then cut from its centre.
 
-    Area averages when shrinking, bicubic when growing; an image of the right size is returned as it is.
+    For a square the shorter side becomes `size`. Area averages when shrinking, bicubic when growing; an image of the
+    right size is returned as it is.
 
     Args:
       image: `[H, W]` or `[H, W, C]` uint8.
-      size: side of the square in pixels.
+      size: side of the square, or height and width, in pixels.
 
     Returns:
-      `[size, size]` or `[size, size, C]` uint8.
+      `[size, size]` or `[height, width]`, with the channels that `image` has, uint8.
     """
     import cv2
 
-    height, width = image.shape[:2]
-    shorter = min(height, width)
-    if shorter != size:
-        height, width = (max(size, round(side * size / shorter)) for side in (height, width))
-        interpolation = cv2.INTER_AREA if size < shorter else cv2.INTER_CUBIC
-        image = cv2.resize(image, (width, height), interpolation=interpolation)
-    top, left = (height - size) // 2, (width - size) // 2
-    return np.ascontiguousarray(image[top : top + size, left : left + size])
+    target = size if isinstance(size, tuple) else (size, size)
+    # The side that needs the larger factor, in integers: a product of each with the other's target.
+    row = image.shape[0] * target[1] <= image.shape[1] * target[0]
+    wanted, have = (target[0], image.shape[0]) if row else (target[1], image.shape[1])
+    if wanted != have:
+        # Of a long strip, which would take gigabytes when it grows, the ends are cut before.
+        limit = [math.ceil(_LONGEST * side * have / wanted) for side in target]
+        image = _centre(image, min(image.shape[0], limit[0]), min(image.shape[1], limit[1]))
+        height, width = (max(t, round(s * wanted / have)) for t, s in zip(target, image.shape[:2], strict=True))
+        interpolation = cv2.INTER_AREA if wanted < have else cv2.INTER_CUBIC
+        scaled = cv2.resize(image, (width, height), interpolation=interpolation)
+        image = scaled.reshape(height, width, *image.shape[2:])  # OpenCV drops an axis of one channel
+    return np.ascontiguousarray(_centre(image, *target))
+
+
+def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def varying_size(what: str) -> UserError:

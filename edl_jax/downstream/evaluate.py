@@ -1,7 +1,6 @@
 """A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core import jax_settings
-from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import write_json
 from edl_jax.core.runs import read_checkpoint, read_metrics
+from edl_jax.downstream.classifier import read_config
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.task import initial_state, prepare_task
+from edl_jax.downstream.task import initial_state, make_optimizer, prepare_task
 from edl_jax.plot import classifier
 from edl_jax.plot.style import check_format
 from edl_jax.training.report import Report, make_report
@@ -61,7 +60,7 @@ def run(
     """
     check_format(figure_format)
     path = local_path(path).absolute()
-    config = _config(path)
+    config = read_config(path)
     name = data.canonical_name(dataset or config.dataset)
     out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
@@ -72,7 +71,9 @@ def run(
         task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
     )
     _check_fits(config, task.dataset, chosen)
-    stored = read_checkpoint(path, jax.jit(lambda key: initial_state(key, config, task))(jax.random.key(config.seed)))
+    optimizer = make_optimizer(config, task.schedule)
+    create = jax.jit(lambda key: initial_state(key, config, task.model, task.images.shape[1:], optimizer))
+    stored = read_checkpoint(path, create(jax.random.key(config.seed)))
     if stored is None:
         raise UserError(f"{path} has no checkpoint to evaluate: train it with {command('downstream')} --out {path}")
     epoch, state = stored
@@ -111,23 +112,6 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         return [*lines, f"no temperature: {result['temperature_error']}"]
     scaled = "   ".join(f"{name} {value:.4f}" for name, value in result["scaled"].items())
     return [*lines, f"at temperature {result['temperature']:.3f}: {scaled}"]
-
-
-def _config(path: Path) -> DownstreamConfig:
-    file = path / "config.json"
-    require(file.is_file(), f"no run at {path}: expected the directory of a downstream run, which holds config.json")
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        command, settings = record["command"], record["config"]
-        if not isinstance(settings, dict):
-            raise TypeError(f"its config is a {type(settings).__name__}")
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): train the run again with --overwrite") from error
-    several = f"{path} holds the runs of several seeds, expected one of them"
-    begun = sorted(str(run.parent) for run in path.glob("seed-*/config.json"))
-    require(command != "downstream-seeds", f"{several}, such as {begun[0]}" if begun else f"{several}: none has begun")
-    require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
-    return override(DownstreamConfig(), settings, source=str(file))
 
 
 def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:

@@ -84,10 +84,7 @@ def prepare_task(
     except ValueError as error:
         raise UserError(f"loss {config.loss} does not fit {config.dataset}: {error}") from error
     examples = _draw_examples(config, dataset)
-    platform = jax.default_backend()
-    precision = config.precision
-    if precision == "auto":
-        precision = "float32" if platform == "cpu" else "bfloat16"
+    precision = choose_precision(config)
     model = models.create(config.arch, num_classes, jnp.dtype(precision), init=config.init)
     # A network that cannot take these images says so when it is traced.
     jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *examples.images.shape[1:])), train=False))
@@ -100,7 +97,7 @@ def prepare_task(
         loss_fn=loss_fn,
         augment=training.make_augment(dataset, config.augment),
         precision=precision,
-        loop=training.choose_loop(config.loop, platform, num_bytes, memory.total_bytes()),
+        loop=training.choose_loop(config.loop, jax.default_backend(), num_bytes, memory.total_bytes()),
         schedule=training.make_schedule(
             config.schedule, config.numbers.lr, steps * config.epochs, round(steps * config.warmup)
         ),
@@ -113,6 +110,13 @@ def _inputs(config: DownstreamConfig, dataset: data.Dataset) -> dict[str, Input]
     found = {"dataset": Input(f"data set {config.dataset}", dataset.digest)}
     digest = loss_digest(config.loss)
     return found if digest is None else {**found, "loss": Input(f"loss {config.loss}", digest)}
+
+
+def choose_precision(config: DownstreamConfig) -> str:
+    """Return the dtype of the computation, with `auto` resolved for the default backend."""
+    if config.precision != "auto":
+        return config.precision
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def _draw_examples(config: DownstreamConfig, dataset: data.Dataset) -> _Examples:
@@ -168,19 +172,23 @@ def _imbalanced(
     return images.select(kept), labels[kept]
 
 
-def make_optimizer(config: DownstreamConfig, task: Task) -> optax.GradientTransformation:
-    """Return the optimizer of a run."""
+def make_optimizer(config: DownstreamConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Return the optimizer of a run, whose state does not depend on the `schedule`."""
     return training.make_optimizer(
         config.optimizer,
-        task.schedule,
+        schedule,
         momentum=config.numbers.momentum,
         weight_decay=config.numbers.weight_decay,
         clip_norm=config.clip_norm,
     )
 
 
-def initial_state(key: jax.Array, config: DownstreamConfig, task: Task) -> training.TrainState:
-    """Return the state before the first step."""
-    return training.create_state(
-        key, task.model, task.images.shape[1:], make_optimizer(config, task), average=config.ema > 0.0
-    )
+def initial_state(
+    key: jax.Array,
+    config: DownstreamConfig,
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    optimizer: optax.GradientTransformation,
+) -> training.TrainState:
+    """Return the state before the first step, for images of shape [H, W, C]."""
+    return training.create_state(key, model, image_shape, optimizer, average=config.ema > 0.0)

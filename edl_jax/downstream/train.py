@@ -14,6 +14,7 @@ from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream import midway, profile
+from edl_jax.downstream.classifier import write_signature
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.midway import Midway
 from edl_jax.downstream.result import conclude, draw
@@ -69,6 +70,7 @@ def run_one(
     try:
         result = finished_result(directory.path)
         if result is None:
+            write_signature(directory.path, task)  # before training, so that any checkpoint can be used
             session = _Session(directory, config, task, trainers.get(config, task), extras, stop, note)
             with stop.deferring():
                 state, earlier_seconds = _train(session)

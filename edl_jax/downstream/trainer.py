@@ -70,11 +70,11 @@ class Trainers:
 
 def compile_trainer(config: DownstreamConfig, task: Task) -> Trainer:
     """Compile what a run needs; nothing is run yet."""
-    optimizer: optax.GradientTransformation = make_optimizer(config, task)
+    optimizer: optax.GradientTransformation = make_optimizer(config, task.schedule)
 
     @jax.jit
     def init(key: jax.Array) -> training.TrainState:
-        return initial_state(key, config, task)
+        return initial_state(key, config, task.model, task.images.shape[1:], optimizer)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(init, key)

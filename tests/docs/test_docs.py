@@ -40,7 +40,11 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
 
     for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
         monkeypatch.setattr(module, "run", accept)
-    for module, name in ((summary, "read"), (data, "prepare"), (downstream, "run_seeds")):
+    for module, name in (
+        (summary, "read"),
+        (data, "prepare"),
+        *((downstream, name) for name in ("run_seeds", "predict", "export")),
+    ):
         monkeypatch.setattr(module, name, accept)
     for variable, value in _LOOP_VARIABLES.items():
         command = command.replace(variable, value)

@@ -18,6 +18,7 @@ from edl_jax.core.config import to_dict
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run, read_checkpoint
 from edl_jax.downstream import DownstreamConfig, evaluate, summary_line, task as tasks
+from edl_jax.downstream.classifier import read_config
 from edl_jax.downstream.result import best_epoch, time_to_target
 from edl_jax.plot import classifier
 from edl_jax.study import summary
@@ -35,7 +36,8 @@ def finished(tmp_path_factory):
 
 def state_of(directory, config):
     task = tasks.prepare_task(config, None, None)
-    create = jax.jit(lambda key: tasks.initial_state(key, config, task))
+    optimizer = tasks.make_optimizer(config, task.schedule)
+    create = jax.jit(lambda key: tasks.initial_state(key, config, task.model, task.images.shape[1:], optimizer))
     return task, read_checkpoint(directory, create(jax.random.key(0)))[1]
 
 
@@ -289,7 +291,7 @@ def test_a_loss_with_hyper_parameters(tmp_path, capsys):
         run(config, out=tmp_path / "run", resume=True)
     plain = dataclasses.replace(config, loss_parameters=())
     assert numbers(run(plain, out=tmp_path / "run", resume=True)) == numbers(result)  # it had finished
-    assert evaluate._config(tmp_path / "run").loss_parameters == ()
+    assert read_config(tmp_path / "run").loss_parameters == ()
 
 
 @pytest.mark.parametrize(
