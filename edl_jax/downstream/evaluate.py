@@ -1,7 +1,7 @@
 """A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
 
 import dataclasses
-import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from edl_jax import data, training
 from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, require
-from edl_jax.core.files import write_json
+from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_checkpoint, read_metrics
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import initial_state, prepare_task
@@ -24,6 +24,7 @@ from edl_jax.training.report import Report, make_report
 from edl_jax.training.temperature import fit_temperature
 
 _BATCH = 1000
+_LOGGER = logging.getLogger("edl_jax")
 
 
 def run(
@@ -85,7 +86,7 @@ def run(
     trained_with = config.loss_title
     classifier.draw(
         out.parent,
-        read_metrics(path),
+        _rows(path),
         bins=report.sums.bins,
         confusion=report.sums.confusion,
         loss=trained_with,
@@ -114,7 +115,7 @@ def _config(path: Path) -> DownstreamConfig:
     file = path / "config.json"
     require(file.is_file(), f"no run at {path}: expected the directory of a downstream run, which holds config.json")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         command, settings = record["command"], record["config"]
         if not isinstance(settings, dict):
             raise TypeError(f"its config is a {type(settings).__name__}")
@@ -125,6 +126,15 @@ def _config(path: Path) -> DownstreamConfig:
     require(command != "downstream-seeds", f"{several}, such as {begun[0]}" if begun else f"{several}: none has begun")
     require(command == "downstream", f"{path} is a {command} run, expected a downstream run")
     return override(DownstreamConfig(), settings, source=str(file))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics, or none where they are damaged: they are drawn beside the evaluation, no more."""
+    try:
+        return read_metrics(path)
+    except UserError as error:
+        _LOGGER.warning("no curves: %s", error)
+        return []
 
 
 def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:
