@@ -20,6 +20,7 @@ import platformdirs
 
 from edl_jax.backend import memory
 from edl_jax.core.errors import UserError
+from edl_jax.core.files import read_json
 
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
 CHECKSUMS_FILENAME = "checksums.json"
@@ -49,7 +50,7 @@ def load(entry: Path, layout: Mapping[str, Array]) -> dict[str, np.ndarray] | No
       layout: name to shape and dtype of every array expected.
     """
     try:
-        checksums = dict(json.loads((entry / CHECKSUMS_FILENAME).read_bytes()))
+        checksums = read_json(entry / CHECKSUMS_FILENAME)
         arrays = _open(entry, layout)
     except FileNotFoundError:
         if entry.exists():
