@@ -26,11 +26,11 @@ _unpickled: list[str] = []
 _watching = False
 
 
-class Hang(BaseException):
+class HangError(BaseException):
     """A call that took too long; no handler of exceptions takes it."""
 
 
-class Fault(AssertionError):
+class FaultError(AssertionError):
     """A call that broke a promise."""
 
 
@@ -88,7 +88,7 @@ def call(arguments: Sequence[str]) -> Outcome:
             code = main(arguments)
         except SystemExit as error:  # --help of the parser
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except (Exception, Hang, KeyboardInterrupt):
+        except (Exception, HangError, KeyboardInterrupt):
             trace = traceback.format_exc()
     return Outcome(arguments, code, out(), err(), tuple(unpickled), trace)
 
@@ -161,7 +161,7 @@ pickle.load, pickle.loads = _watched(pickle.load), _watched(pickle.loads)
 @contextlib.contextmanager
 def _time_limit() -> Iterator[None]:
     def late(*_: object) -> None:
-        raise Hang(f"no end after {HANG_SECONDS} seconds")
+        raise HangError(f"no end after {HANG_SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(HANG_SECONDS)

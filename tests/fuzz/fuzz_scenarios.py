@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from edl_jax.pretrain import evolve
 from edl_jax.study.ablate import report, study
 
 # What a run measures, which two equal ones do not share.
-TIMINGS = re.compile(r".*(seconds|images_per_second|generations_per_second|peak_memory_mib)")
+TIMINGS = re.compile(r".*seconds.*|.*_per_second|peak_memory_mib")
 SMALL = ("--config", "debug", "--train-size", "128", "--epochs", "3")
 STOPPED = "stopped before training"
 # Shares of the mutations, by scenario: few of what takes a second.
@@ -176,7 +176,8 @@ def killed(arguments: Sequence[str], saves: int) -> None:
 def succeed(arguments: Sequence[str]) -> None:
     """Run a command that must succeed."""
     outcome = call(arguments)
-    assert outcome.code == 0 and not outcome.faults, str(outcome)
+    assert outcome.code == 0, str(outcome)
+    assert not outcome.faults, str(outcome)
 
 
 def image_folder(root: Path, names: Sequence[str], count: int = 40) -> Path:
@@ -300,7 +301,9 @@ def prepared(root: Path) -> dict[str, Scenario]:
     folder.mkdir()
     artifacts(folder)
     for path in sorted(folder.iterdir()):
-        found[path.name] = Scenario(folder, (*base, "--loss", path, "--out", folder / "new"), path.name, r"new(/.*)?", work=False)
+        found[path.name] = Scenario(
+            folder, (*base, "--loss", path, "--out", folder / "new"), path.name, r"new(/.*)?", work=False
+        )
         found[f"losses {path.name}"] = Scenario(folder, ("losses", path), path.name, r"(?!)")
 
     folder = root / "tfds"
