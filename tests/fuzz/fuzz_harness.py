@@ -16,11 +16,17 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from hypothesis import HealthCheck, Phase, given, note, seed, settings, strategies as st
+
 from edl_jax.cli.main import main
 
 # Seconds that nothing here takes, on a machine that is shared; a call in C that never returns ends the process.
 HANG_SECONDS = 120
 EXIT_CODES = (0, 1, 2, 3)
+
+# How many mutations all tests make together, and which: `make fuzz`.
+MUTATIONS = int(os.environ.get("EDL_JAX_MUTATIONS", "200"))
+SEED = int(os.environ.get("EDL_JAX_FUZZ_SEED", "0"))
 
 _unpickled: list[str] = []
 _watching = False
@@ -77,6 +83,31 @@ class Outcome:
     def __str__(self) -> str:
         said = "\n".join(f"    {line[:400]}" for line in (self.err + self.trace).splitlines()[-40:])
         return f"  edl-jax {shlex.join(self.arguments)}\n  exit code {self.code}\n{said}"
+
+
+def fuzz(share: float, check: Callable[[st.DataObject], None]) -> None:
+    """Make a share of the mutations; `check` draws one and raises what it breaks.
+
+    The first that breaks something is told with all that it drew; the same seed and number draw the same again.
+    """
+
+    @seed(SEED)
+    @settings(
+        max_examples=max(round(share * MUTATIONS), 1),
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        try:
+            check(data)
+        except FaultError as error:
+            note(f"again: EDL_JAX_MUTATIONS={MUTATIONS} EDL_JAX_FUZZ_SEED={SEED}, and this test alone")
+            raise FaultError(error) from None
+
+    run()
 
 
 def call(arguments: Sequence[str]) -> Outcome:

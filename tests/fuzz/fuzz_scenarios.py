@@ -27,6 +27,7 @@ from edl_jax.downstream.trainer import Trainers, compile_trainer
 from edl_jax.loss.networks import kinds
 from edl_jax.plot import classifier, pretraining
 from edl_jax.pretrain import evolve
+from edl_jax.study import losses
 from edl_jax.study.ablate import report, study
 
 # What a run measures, which two equal ones do not share.
@@ -123,14 +124,13 @@ class SharedTrainers(Trainers):
 
 
 @contextlib.contextmanager
-def quick_programs() -> Iterator[None]:
-    """Compile equal programs once, and draw nothing: pictures take longer than all the rest."""
+def quick_programs(draw: bool = False) -> Iterator[None]:
+    """Compile equal programs once, and draw nothing unless asked: pictures take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (seeds, single):
             patch.setattr(module, "Trainers", SharedTrainers)
-        patch.setattr(classifier, "draw", lambda *_, **__: None)
-        patch.setattr(pretraining, "draw", lambda *_, **__: None)
-        patch.setattr(report, "_figures", lambda *_, **__: None)
+        for module, name in () if draw else ((classifier, "draw"), (pretraining, "draw"), (report, "_figures")):
+            patch.setattr(module, name, lambda *_, **__: None)
         yield
 
 
@@ -147,8 +147,9 @@ def no_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (seeds, single):
             patch.setattr(module, "Trainers", Stopped)
-        patch.setattr(evolve, "compile_chunk", stop)
+        patch.setattr(evolve, "make_evolution", stop)
         patch.setattr(study, "measure", stop)
+        patch.setattr(losses, "run", stop)
         yield
 
 

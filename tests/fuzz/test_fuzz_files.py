@@ -7,12 +7,10 @@ import re
 import numpy as np
 import pytest
 from fuzz_damage import apply, damaged
-from fuzz_harness import FaultError, Outcome, changes, restore, tree
+from fuzz_harness import FaultError, Outcome, changes, fuzz, restore, tree
 from fuzz_scenarios import SHARES, Scenario, numbers_of, prepared, quick_programs
-from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
+from hypothesis import strategies as st
 
-MUTATIONS = int(os.environ.get("EDL_JAX_MUTATIONS", "200"))
-SEED = int(os.environ.get("EDL_JAX_FUZZ_SEED", "0"))
 KINDS = ("content",) * 20 + ("folder", "loop", "dangling")  # what stands in place of a file
 NOTED = r"(.*/)?environment\.json"  # a command that ends in an error may have noted how long it took
 
@@ -64,16 +62,4 @@ def check(scenario: Scenario, data: st.DataObject) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHARES)
 def test_a_damaged_file_is_found_or_costs_nothing(scenarios, name):
-    @seed(SEED)
-    @settings(
-        max_examples=max(round(SHARES[name] * MUTATIONS), 1),
-        deadline=None,
-        database=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.data())
-    def run(data):
-        check(scenarios[name], data)
-
-    run()
+    fuzz(SHARES[name], lambda data: check(scenarios[name], data))
