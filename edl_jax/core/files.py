@@ -73,7 +73,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(content.decode(), parse_int=_whole_number)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be printed
+        json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files may have any bytes
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(value, dict):
