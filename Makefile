@@ -4,12 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 WORKERS ?= 2
+MUTATIONS ?= 10000
+SEED ?= 0
 RUNS ?= runs/first
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 
-.PHONY: run test test-all lint typecheck unit docs prior clean
+.PHONY: run test test-all fuzz crash lint typecheck unit docs prior clean
 
 run: $(VENV)/.installed
 	$(PY) run.py pretrain --strategy chaotic_es --out $(RUNS)/pretrain --overwrite
@@ -22,6 +24,14 @@ test: lint docs typecheck unit
 # Optimised as users' programs are; `make test` compiles quickly instead, which is most of what its tests cost.
 test-all: lint docs typecheck
 	XLA_FLAGS= $(PY) -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow"
+
+# Damaged files, presets, flags and names of every kind; another SEED draws others.
+fuzz: $(VENV)/.installed-dev
+	EDL_JAX_MUTATIONS=$(MUTATIONS) EDL_JAX_FUZZ_SEED=$(SEED) $(PY) -m pytest -n $(WORKERS) --dist loadfile -m slow tests/fuzz
+
+# kill -9 at 30 moments and a full disk at 20, of every command; the disk is a tmpfs, which root may mount.
+crash: $(VENV)/.installed-dev
+	EDL_JAX_CRASH_SEED=$(SEED) $(PY) -m pytest -n $(WORKERS) --dist loadfile -m slow tests/crash
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import io
 import itertools
-import json
 import os
 import re
 import typing
@@ -18,6 +17,7 @@ import tyro
 
 from edl_jax.core.config import load_preset, override, preset_names
 from edl_jax.core.errors import UserError, command, local_path
+from edl_jax.core.files import read_json
 
 
 def preset_flag(name: str) -> Any:
@@ -108,7 +108,7 @@ def _stored(typed: dict[str, str], name: str, config: type) -> Any:
     # What cannot be read is named when the run is opened.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         file = local_path(typed["out"]) / "config.json"
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         if record["command"] == name:
             return override(config(), record["config"], source=str(file))
         if record["command"] == f"{name}-seeds":  # several runs, whose settings differ in the seed alone

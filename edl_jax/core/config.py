@@ -5,6 +5,7 @@ dataclasses. A preset is a YAML mapping that overrides some fields; unknown keys
 closest names.
 """
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -171,13 +172,10 @@ def _coerce(value: Any, annotation: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where} is {value!r}, expected a list")
         return tuple(_coerce(item, args[0], where) for item in value)
-    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if annotation is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
+    # YAML 1.1 reads 1e-3 as a string.
+    if annotation is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
             return float(value)
-        except ValueError:
-            pass
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
         raise UserError(f"{where} is {value!r}, expected {annotation.__name__}")
     return value

@@ -14,6 +14,7 @@ from typing import Any
 from edl_jax.core import inputs, lock
 from edl_jax.core.config import completed, differences, grown
 from edl_jax.core.errors import UserError, local_path, require
+from edl_jax.core.files import read_json
 
 
 def locate(command: str, out: str | Path | None, resume: bool, overwrite: bool) -> Path:
@@ -116,7 +117,7 @@ def _require_run(path: Path) -> None:
     """Raise unless the directory is that of a run."""
     config = path / "config.json"
     foreign = not config.is_file()
-    with contextlib.suppress(OSError, ValueError):  # a damaged one may be replaced
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # a damaged one may be replaced
         stored = json.loads(config.read_text(encoding="utf-8"))
         foreign = not (isinstance(stored, dict) and "command" in stored)
     if foreign:
@@ -131,9 +132,7 @@ def _check_same(path: Path, record: Mapping[str, Any], config: Any) -> None:
             raise UserError(f"{path} is no run directory (it has no config.json): check --out")
         return
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(stored, dict):
-            raise ValueError(f"it holds a {type(stored).__name__}")
+        stored = read_json(file)
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}): start again with --overwrite") from error
     stored.pop(inputs.KEY, None)  # they may not be known yet

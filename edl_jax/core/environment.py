@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from edl_jax.core.files import read_json
 
 # Of those that a run leaves to the user (`edl_jax.core.jax_settings`).
 _SETTINGS = ("jax_default_matmul_precision", "jax_disable_most_optimizations", "jax_random_seed_offset")
@@ -32,7 +33,7 @@ def describe(path: Path) -> dict[str, Any]:
     device = jax.devices()[0]
     earlier = 0.0
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = float(json.loads((path / "environment.json").read_text(encoding="utf-8"))["wall_seconds"])
+        earlier = max(float(read_json(path / "environment.json")["wall_seconds"]), 0.0)
     return {
         "versions": versions(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},

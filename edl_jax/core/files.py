@@ -55,6 +55,39 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+      OSError: there is no such file, or it cannot be read.
+      ValueError: it holds something else; the message is what one would tell a person.
+    """
+    return parse_json(path.read_bytes())
+
+
+def parse_json(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that UTF-8 text says.
+
+    Raises:
+      ValueError: it says something else; the message is what one would tell a person.
+    """
+    try:
+        value = json.loads(content.decode(), parse_int=_whole_number)
+        json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files may have any bytes
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    value = int(text)
+    if not -(2**63) <= value < 2**63:  # no float, and no count of anything
+        raise ValueError(f"the number {text[:20]}... is too large")
+    return value
+
+
 def plain(value: Any) -> Any:
     """Return `value` with arrays as lists, NumPy scalars as Python ones and non-finite numbers as None."""
     if isinstance(value, Mapping):

@@ -1,11 +1,11 @@
 """What a run reads from files that may be replaced: its content is recorded, and must be the same on `--resume`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from edl_jax.core.errors import UserError
+from edl_jax.core.files import read_json
 
 KEY = "inputs"  # in config.json
 
@@ -33,7 +33,7 @@ def recorded(path: Path, inputs: Mapping[str, Input]) -> dict[str, str]:
       UserError: one of them is not what the run began with.
     """
     file = path / "config.json"
-    stored = json.loads(file.read_text(encoding="utf-8")).get(KEY, {}) if file.is_file() else {}
+    stored = read_json(file).get(KEY, {}) if file.is_file() else {}
     if not (isinstance(stored, dict) and all(isinstance(digest, str) for digest in stored.values())):
         raise UserError(f"{file} is damaged ({KEY} is no mapping of names to hashes): start again with --overwrite")
     for name, (shown, digest) in inputs.items():

@@ -10,25 +10,27 @@
 Nothing here is ever unpickled. Every write that replaces a file is atomic.
 """
 
+import collections
 import contextlib
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from edl_jax.core import destination, environment
 from edl_jax.core.checkpoints import Checkpoints
 from edl_jax.core.config import to_dict
 from edl_jax.core.errors import UserError
-from edl_jax.core.files import plain, remove_leftovers, write_atomic, write_json
+from edl_jax.core.files import parse_json, plain, remove_leftovers, write_atomic, write_json
 from edl_jax.core.inputs import KEY, Input, recorded
 from edl_jax.core.lock import Lock, check_free
 from edl_jax.core.stopping import Stop
 
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS, _METRICS = "checkpoints", "metrics.jsonl"
 
 
 @dataclasses.dataclass
@@ -144,19 +146,33 @@ class Run:
     def log_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append several lines to metrics.jsonl in one write."""
         lines = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.path / _METRICS).open("a", encoding="utf-8") as file:
             file.write(lines)
             file.flush()
+            os.fsync(file.fileno())  # on the disk before the checkpoint that says so
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the complete lines of metrics.jsonl; a last line cut by a kill is left out."""
+        """Return the lines of metrics.jsonl: see `read_metrics`."""
         return read_metrics(self.path)
 
     def rewind(self, counter: str, last: int) -> None:
-        """Drop the lines of metrics.jsonl whose `counter` lies beyond `last` (they will be made again)."""
-        kept = [row for row in self.metrics() if row.get(counter, 0) <= last]
+        """Drop the lines of metrics.jsonl whose `counter` lies beyond `last` (they will be made again).
+
+        Raises:
+          UserError: lines up to there are missing or damaged, from which the result would be made; nothing is dropped.
+        """
+        rows = self.metrics()
+        kept = [row for row in rows if row.get(counter) in range(last + 1)]
+        found = collections.Counter(row[counter] for row in kept)
+        each = max(found.values(), default=1)  # lines of a step
+        missing = [step for step in range(1, last + 1) if found[step] != each]
+        if missing:
+            raise UserError(
+                f"{self.path / _METRICS} has not the line of {counter} {missing[0]}, and the checkpoint is of {last}: "
+                "put back a copy of that file, or start again with --overwrite"
+            )
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        write_atomic(self.path / "metrics.jsonl", text.encode())
+        write_atomic(self.path / _METRICS, text.encode())
 
     def save(self, step: int, state: Any) -> None:
         """Save a pytree of arrays as the checkpoint of `step`; the last two are kept."""
@@ -194,19 +210,32 @@ def _record(command: str, config: Any) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a run directory's metrics.jsonl; a last line cut by a kill is left out."""
-    path = path / "metrics.jsonl"
+    """Return the lines of a run directory's metrics.jsonl; a last line cut by a kill is left out.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    file = path / _METRICS
     rows: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if not isinstance(row, dict):
-                break
-            rows.append(row)
+    lines = file.read_bytes().split(b"\n") if file.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(_row(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise UserError(
+                    f"{file} is damaged in line {number} ({error}): put back a copy of that file, "
+                    "or start again with --overwrite"
+                ) from error
     return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = parse_json(line)
+    for name, value in row.items():
+        if not isinstance(value, (int, float, NoneType)):
+            raise ValueError(f"{name} is a {type(value).__name__}, expected a number")
+    return row
 
 
 def read_checkpoint(path: Path, like: Any) -> tuple[int, Any] | None:

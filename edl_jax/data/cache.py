@@ -20,6 +20,7 @@ import platformdirs
 
 from edl_jax.backend import memory
 from edl_jax.core.errors import UserError, local_path
+from edl_jax.core.files import read_json
 
 ENVIRONMENT_VARIABLE = "EDL_JAX_CACHE_DIR"
 CHECKSUMS_FILENAME = "checksums.json"
@@ -69,7 +70,7 @@ def load(entry: Path, layout: Mapping[str, Array]) -> Entry | None:
       layout: name to shape and dtype of every array expected.
     """
     try:
-        stored = dict(json.loads((entry / CHECKSUMS_FILENAME).read_bytes()))
+        stored = read_json(entry / CHECKSUMS_FILENAME)
         checksums = {name: int(stored[name]) for name in layout}
         arrays = _open(entry, layout)
     except FileNotFoundError:

@@ -6,13 +6,13 @@ clear error; TFDS itself would retry a dead network for minutes.
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import shlex
 from pathlib import Path
 
 from edl_jax.core.errors import UserError, command, local_path
+from edl_jax.core.files import read_json
 
 INFO_FILENAME = "dataset_info.json"
 FEATURES_FILENAME = "features.json"
@@ -133,7 +133,7 @@ def inspect(directory: Path) -> Prepared:
         or a split or one of its files is missing.
     """
     try:
-        info = json.loads((directory / INFO_FILENAME).read_bytes())
+        info = read_json(directory / INFO_FILENAME)
         # The folder above the version is that of the config, where the set has some.
         name = info.get("name") or directory.parent.name
         file_format = info.get("fileFormat", "tfrecord")
@@ -144,6 +144,10 @@ def inspect(directory: Path) -> Prepared:
             )
             for split in info["splits"]
         }
+        if not all(isinstance(text, str) for text in (name, *splits, *(template for _, template in splits.values()))):
+            raise TypeError("a name is no text")
+        if any(length < 0 for lengths, _ in splits.values() for length in lengths):
+            raise ValueError("a length is negative")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(directory, f"{INFO_FILENAME} cannot be read: {type(error).__name__}") from error
     if file_format != FILE_FORMAT:
@@ -180,7 +184,7 @@ def features(directory: Path) -> Features:
       UserError: the file cannot be read, or the set does not have one image (grey or RGB) and one class label.
     """
     try:
-        stored = json.loads((directory / FEATURES_FILENAME).read_bytes())["featuresDict"]["features"]
+        stored = read_json(directory / FEATURES_FILENAME)["featuresDict"]["features"]
         kinds = {key: feature["pythonClassName"].rsplit(".", 1)[-1] for key, feature in stored.items()}
         image, label = (_only(kinds, kind, usual) for kind, usual in (("Image", "image"), ("ClassLabel", "label")))
         if image is None or label is None:

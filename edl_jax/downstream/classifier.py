@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from edl_jax.backend import compiler
 from edl_jax.core import status
 from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, local_path, require
-from edl_jax.core.files import write_json
+from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_checkpoint
 from edl_jax.data.images import MAX_IMAGE_SIZE
 from edl_jax.downstream.config import PRECISIONS, DownstreamConfig
@@ -148,7 +147,7 @@ def read_config(path: Path) -> DownstreamConfig:
     file = path / "config.json"
     require(file.is_file(), f"no run at {path}: expected the directory of a downstream run, which holds config.json")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         name, settings = record["command"], record["config"]
         if not isinstance(settings, dict):
             raise TypeError(f"its config is a {type(settings).__name__}")
@@ -175,7 +174,7 @@ def _read_signature(
     file = path / _FILE
     if file.is_file():
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json(file)
             fields: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in record.items()}
             return Signature(**fields)
         except (ValueError, TypeError, AttributeError, LookupError, UserError) as error:

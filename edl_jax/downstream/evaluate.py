@@ -1,6 +1,7 @@
 """A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from edl_jax.training.report import Report, make_report
 from edl_jax.training.temperature import fit_temperature
 
 _BATCH = 1000
+_LOGGER = logging.getLogger("edl_jax")
 
 
 @jax_settings.fixed()
@@ -89,7 +91,7 @@ def run(
     trained_with = config.loss_title
     classifier.draw(
         out.parent,
-        read_metrics(path),
+        _rows(path),
         bins=report.sums.bins,
         confusion=report.sums.confusion,
         loss=trained_with,
@@ -112,6 +114,15 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         return [*lines, f"no temperature: {result['temperature_error']}"]
     scaled = "   ".join(f"{name} {value:.4f}" for name, value in result["scaled"].items())
     return [*lines, f"at temperature {result['temperature']:.3f}: {scaled}"]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics, or none where they are damaged: they are drawn beside the evaluation, no more."""
+    try:
+        return read_metrics(path)
+    except UserError as error:
+        _LOGGER.warning("no curves: %s", error)
+        return []
 
 
 def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:

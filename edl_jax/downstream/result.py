@@ -1,12 +1,12 @@
 """What a finished run of stage 2 leaves behind: result.json, report.json and figures."""
 
-import json
 import logging
 import resource
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import jax
@@ -14,17 +14,57 @@ import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core import status
-from edl_jax.core.errors import command
-from edl_jax.core.files import write_json
+from edl_jax.core.config import parse_parameters
+from edl_jax.core.errors import UserError, command
+from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer
 from edl_jax.plot import classifier
 
-_LOGGER = logging.getLogger("edl_jax")
 _BINS = ("count", "correct", "confidence")  # of the reliability diagram, by bin of confidence
 _TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation
+# What a person is told of a result.
+SHOWN = {
+    "test_accuracy": "test accuracy",
+    "train_accuracy": "train accuracy",
+    "test_nll": "NLL",
+    "test_ece": "ECE",
+}
+_LOGGER = logging.getLogger("edl_jax")
+
+
+def finished_result(path: Path) -> dict[str, Any] | None:
+    """Return the result of a run directory, or None where the run has not finished or what it left is damaged.
+
+    A damaged one costs a warning: the checkpoint, from which it is made again, is worth more than the file.
+    """
+    file = path / "result.json"
+    if not file.exists():
+        return None
+    try:
+        result = read_json(file)
+        for name in ("loss", "arch", "dataset"):
+            if not isinstance(result[name], str):
+                raise ValueError(f"{name} is {result[name]!r}, expected text")
+        for name in SHOWN:
+            if not isinstance(result[name], (int, float, NoneType)):
+                raise ValueError(f"{name} is {result[name]!r}, expected a number")
+        parse_parameters(result.get("loss_parameters", ()))
+    except KeyError as error:
+        reason = f"it has no {error.args[0]}"
+    except (OSError, ValueError, UserError, AttributeError, TypeError) as error:
+        reason = str(error)
+    else:
+        return result
+    _LOGGER.warning("%s is damaged (%s): making it again from the checkpoint", file, reason)
+    return None
+
+
+def number(value: float | None) -> str:
+    """Return a number of a result as a person is told it; those that are not finite are stored as null."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def conclude(
@@ -98,7 +138,7 @@ def draw(path: Path, config: DownstreamConfig, names: Sequence[str], figure_form
         return
     status.say("drawing")
     try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        report = read_json(path / "report.json")
         count, correct, confidence = (np.array(report["bins"][name]) for name in _BINS)
         confusion = np.array(report["confusion"])
     except (OSError, ValueError, LookupError, TypeError) as error:  # damaged, or of an earlier release

@@ -15,10 +15,10 @@ from edl_jax.core.errors import DivergedError, require
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.result import draw
-from edl_jax.downstream.single import SHOWN, title_of
+from edl_jax.downstream.result import SHOWN, draw, finished_result, number
+from edl_jax.downstream.single import title_of
 from edl_jax.downstream.task import prepare_task
-from edl_jax.downstream.train import Extras, finished_result, run_one
+from edl_jax.downstream.train import Extras, run_one
 from edl_jax.downstream.trainer import Trainers
 from edl_jax.plot.style import check_format
 from edl_jax.training.tensorboard import require_tensorboard
@@ -151,8 +151,8 @@ def seeds_line(result: Mapping[str, Any]) -> str:
     """Return what a person is told of the result of `run_seeds`: mean and deviation over the seeds that finished."""
     cells = []
     for name, title in SHOWN.items():
-        std = result["std"][name]
-        cells.append(f"{title} {result['mean'][name]:.4f}" + ("" if std is None else f" ± {std:.4f}"))
+        mean, std = (result[statistic].get(name) for statistic in ("mean", "std"))
+        cells.append(f"{title} {number(mean)}" + ("" if std is None else f" ± {number(std)}"))
     seeds = " ".join(map(str, result["seeds"]))
     return f"{title_of(result)} on {result['dataset']}, seeds {seeds}: {'   '.join(cells)}"
 

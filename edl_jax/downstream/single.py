@@ -12,19 +12,12 @@ from edl_jax.core.config import parse_parameters
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.result import SHOWN, number
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, run_one
 from edl_jax.downstream.trainer import Trainers
 from edl_jax.plot.style import check_format
 from edl_jax.training.tensorboard import require_tensorboard
-
-# What a person is told of a result.
-SHOWN = {
-    "test_accuracy": "test accuracy",
-    "train_accuracy": "train accuracy",
-    "test_nll": "NLL",
-    "test_ece": "ECE",
-}
 
 
 @jax_settings.fixed()
@@ -91,5 +84,5 @@ def title_of(result: Mapping[str, Any]) -> str:
 
 def summary_line(result: Mapping[str, Any]) -> str:
     """Return what a person is told of the result of `run`."""
-    shown = "   ".join(f"{title} {result[name]:.4f}" for name, title in SHOWN.items())
+    shown = "   ".join(f"{title} {number(result[name])}" for name, title in SHOWN.items())
     return f"{title_of(result)} on {result['dataset']}: {shown}"

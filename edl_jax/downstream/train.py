@@ -1,9 +1,7 @@
 """One run of stage 2, from an open run directory to its result."""
 
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +15,7 @@ from edl_jax.downstream import midway, profile
 from edl_jax.downstream.classifier import write_signature
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.midway import Midway
-from edl_jax.downstream.result import conclude, draw
+from edl_jax.downstream.result import conclude, draw, finished_result
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer, Trainers
 from edl_jax.training.epoch import Begun, TrainEpoch
@@ -82,12 +80,6 @@ def run_one(
         return result
     finally:
         directory.close()
-
-
-def finished_result(path: Path) -> dict[str, Any] | None:
-    """Return the result of a run directory, or None where the run has not finished."""
-    file = path / "result.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 class _Session(NamedTuple):

@@ -2,14 +2,16 @@
 
 import contextlib
 import itertools
-import json
+import operator
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from edl_jax.core.config import differences
 from edl_jax.core.errors import UserError, command, local_path
+from edl_jax.core.files import read_json
 
 _SEEDS = "downstream-seeds"  # COMMAND of downstream.seeds, whose import takes seconds
 _COLUMNS = (
@@ -38,18 +40,17 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     seen: dict[tuple[str, int], Path] = {}
     for path in itertools.chain.from_iterable(_expanded(local_path(path)) for path in paths):
         try:
-            record = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+            record, result = read_json(path / "config.json"), read_json(path / "result.json")
             if record["command"] != "downstream":
                 raise UserError(f"{path} is a {record['command']} run, expected a downstream run")
             settings = dict(record["config"])
             seed, parameters = settings.pop("seed"), settings.pop("loss_parameters", [])
             name = settings.pop("loss") + (f" ({', '.join(parameters)})" if parameters else "")
-            result = {**result, "seed": seed}
+            result = {**{key: _number(result, key) for key, _ in _COLUMNS}, "seed": operator.index(seed)}
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{path} is no finished run ({Path(error.filename).name} is missing)") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} holds damaged JSON: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} holds damaged JSON ({error}): put back a copy, or leave that run out") from error
         if first is None:
             first = (path, settings)
         elif settings != first[1]:
@@ -65,10 +66,18 @@ def read(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
 def _expanded(path: Path) -> list[Path]:
     """Return the finished runs in a directory of several seeds, or the directory itself where it is another."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads((path / "config.json").read_text(encoding="utf-8"))["command"] == _SEEDS:
-            seeds = json.loads((path / "result.json").read_text(encoding="utf-8"))["seeds"]
-            return [path / f"seed-{seed}" for seed in seeds]
+        if read_json(path / "config.json")["command"] == _SEEDS:
+            seeds = read_json(path / "result.json")["seeds"]
+            return [path / f"seed-{operator.index(seed)}" for seed in seeds]
     return [path]
+
+
+def _number(result: Mapping[str, Any], name: str) -> float | None:
+    """Return a number of a result, None where it has none or one that was not finite."""
+    value = result.get(name)
+    if not isinstance(value, (int, float, NoneType)):
+        raise TypeError(f"{name} is {value!r}, expected a number")
+    return None if value is None else float(value)
 
 
 def table(groups: dict[str, list[dict[str, Any]]]) -> str:

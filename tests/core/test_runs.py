@@ -331,10 +331,28 @@ def test_metrics_leaves_out_what_a_kill_cut(tmp_path):
         path.write_text(whole[:end])
         complete = whole[: end + 1].count("\n")  # a line that lacks nothing but its end counts
         assert run.metrics() == [{"step": 1, "x": 0.1}, {"step": 2, "x": 1e-30}][:complete]
-    path.write_text('{"step": 1}\n17\n{"step": 3}\n')
-    assert run.metrics() == [{"step": 1}]
     path.unlink()
     assert run.metrics() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"17", "it holds a int"),
+        (b'{"step": 2', "delimiter"),
+        (b'{"step": "2"}', "step is a str, expected a number"),
+        (b'{"step": \xff}', "invalid start byte"),
+        (b"[" * 100_000, "nested too deeply"),
+        (None, "has not the line of step 2"),
+    ],
+)
+def test_lines_behind_a_damaged_one_are_not_dropped(tmp_path, line, reason):
+    run = start(tmp_path / "run")
+    content = b"\n".join(part for part in (b'{"step": 1}', line, b'{"step": 3}', b"") if part is not None)
+    (run.path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        run.rewind("step", 3)
+    assert (run.path / "metrics.jsonl").read_bytes() == content
 
 
 def test_rewind_drops_later_lines_and_a_cut_one(tmp_path):

@@ -236,6 +236,8 @@ def edit_features(version_dir):
         lambda path: (path / "dataset_info.json").write_text("[]"),
         lambda path: (path / "dataset_info.json").write_bytes(b"\xff\xfe\x00"),
         lambda path: (path / "dataset_info.json").unlink(),
+        lambda path: (path / "dataset_info.json").write_text("[" * 100_000),
+        lambda path: edit_info(path, name=7),
         lambda path: edit_info(path, splits=[]),
         lambda path: edit_info(path, splits=[{"name": "train"}]),
         lambda path: (path / "features.json").unlink(),

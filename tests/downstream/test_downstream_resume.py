@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,24 @@ def test_kill_9_a_cut_line_and_an_unreadable_checkpoint(tmp_path, finished, capl
     run(SMALL, out=command.out, resume=True)  # the settings are those of the command line
     assert f"checkpoint {newest.stem} in {newest.parent} is unreadable, going on from " in caplog.text
     assert_same(command.out, finished[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("{", "", "Extra data"),
+        ('"test_nll": ', '"test_nll": [1], "x": ', "is [1], expected"),
+        ('"test_ece"', '"x"', "no"),
+    ],
+)
+def test_a_damaged_result_is_made_again(tmp_path, finished, caplog, old, new, reason):
+    shutil.copytree(finished[0], tmp_path / "run")
+    file = tmp_path / "run" / "result.json"
+    file.write_text(file.read_text().replace(old, new, 1))
+    result = run(SMALL, out=tmp_path / "run", resume=True)
+    assert "result.json is damaged" in caplog.text
+    assert reason in caplog.text
+    assert numbers(result) == numbers(finished[1]) == numbers(json.loads(file.read_text()))
 
 
 @pytest.mark.slow

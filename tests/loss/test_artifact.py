@@ -250,7 +250,7 @@ def test_metadata_that_cannot_be_used(path, change):
     refused(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "\u0000", None])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "\u0000", "[" * 100_000, None])
 def test_damaged_metadata(path, text):
     rewrite(path, loss=text)
     refused(path, "damaged metadata")

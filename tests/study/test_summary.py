@@ -69,7 +69,7 @@ def test_unfinished_absent_and_other_paths_are_refused(make_run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json"])
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '"x"', "null"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000, '{"test_nll": {}, "command": "\\ud800"}'])
 def test_damaged_json_is_refused_in_one_line(make_run, name, text):
     run = make_run("a")
     (run / name).write_text(text)

@@ -107,6 +107,6 @@ def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArti
         )
     try:
         return _KINDS[version].from_parts(json.loads(metadata["loss"]), tensors, path)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} has damaged metadata ({reason}): {_HINT}") from error

@@ -1,0 +1,107 @@
+"""Commands that are killed or run out of disk, and what two equal runs share."""
+
+import dataclasses
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[2]
+SEED = int(os.environ.get("EDL_JAX_CRASH_SEED", "0"))
+LONGEST = 300  # seconds that no command takes here, on a machine that is shared
+_MEASURED = re.compile(r".*seconds.*|.*_per_second|peak_memory_mib|artifact|report")
+
+_TRAIN = ("downstream", "--config", "debug", "--epochs", "12")
+COMMANDS = {
+    "pretrain": ("pretrain", "--config", "debug", "--generations", "24"),
+    "downstream steps": (*_TRAIN, "--loop", "steps"),
+    "downstream scan": (*_TRAIN, "--loop", "scan"),
+    "downstream stream": (*_TRAIN, "--loop", "stream", "--checkpoint-every", "3"),
+    "seeds": ("downstream", "--config", "debug", "--epochs", "4", "--seeds", "0", "1", "2"),
+    "ablate": ("ablate", "--config", "debug", "--factors", "std"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended: exit code (negative: by a signal) and what it said."""
+
+    code: int
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines of errors."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+def start(name: str, out: Path) -> subprocess.Popen:
+    """Start a command, resuming what is there."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    resume = ["--resume"] if out.is_dir() else []
+    line = [sys.executable, str(ROOT / "run.py"), *COMMANDS[name], "--out", str(out), *resume]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(line, env=environment, text=True, **streams)
+
+
+def finish(name: str, out: Path) -> Ended:
+    """Run a command to its end, resuming what is there; one that does not end is a failure."""
+    process = start(name, out)
+    try:
+        err = process.communicate(timeout=LONGEST)[1]
+    finally:
+        process.kill()
+    return Ended(process.returncode, err)
+
+
+def kill_after(name: str, out: Path, seconds: float) -> Ended:
+    """Start a command and kill it with signal 9 after so many seconds, if it has not ended."""
+    process = start(name, out)
+    try:
+        err = process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        err = process.communicate()[1]
+    return Ended(process.returncode, err)
+
+
+def moments(name: str, count: int) -> list[float]:
+    """Return parts of a whole in (0, 1), one drawn in each of `count` equal ones."""
+    generator = random.Random(f"{SEED} {name}")
+    return [(i + generator.random()) / count for i in range(count)]
+
+
+def numbers(out: Path) -> dict[str, Any]:
+    """Return all that a run leaves but for what is measured: results, metrics, losses, cells of an ablation."""
+    found: dict[str, Any] = {}
+    for path in sorted(out.rglob("*")):
+        name = str(path.relative_to(out))
+        if path.name in ("result.json", "report.json", "config.json"):
+            # What an ablation says of equal time depends on the time.
+            if not (out / "cells").is_dir() or path.name == "config.json":
+                found[name] = _plain(json.loads(path.read_text(encoding="utf-8")))
+        elif path.name == "metrics.jsonl":
+            found[name] = [_plain(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        elif path.suffix == ".safetensors" and "checkpoints" not in name:
+            found[name] = {key: array.tolist() for key, array in load_file(path).items()}
+        elif path.suffix == ".npz":
+            with np.load(path) as file:
+                even = int(file["evaluations_end"])
+                found[name] = {key: file[key][:, :even].tolist() for key in file.files if file[key].ndim == 2}
+                found[name]["test_ratio"] = file["test_ratio"].tolist()
+        elif path.is_file() and path.suffix in (".png", ".md"):
+            found[name] = "there"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items() if not _MEASURED.fullmatch(key)}
+    return [_plain(x) for x in value] if isinstance(value, list) else value
