@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    files = list(_walk(folder, frozenset()))
-    images = [file for file in files if file.name.lower().endswith(EXTENSIONS)]
+    files = files_below(folder)
+    images = [Path(file) for file in files if is_image(file)]
     require(len(images) > 0, f"{folder} has no images, expected files named {' '.join(EXTENSIONS)}")
     others = len(files) - len(images)
     if others:
@@ -49,18 +49,46 @@ def _below(folder: Path) -> list[Path]:
     return images
 
 
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Yield the files below a folder, hidden ones excepted; a link to a folder that is `above` is not followed."""
-    place = os.path.realpath(folder)
-    if place in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(_HIDDEN):
-            continue
-        if path.is_dir():
-            yield from _walk(path, above | {place})
-        else:
-            yield path
+def is_image(path: str) -> bool:
+    """Return whether a file is named as an image."""
+    return path.lower().endswith(EXTENSIONS)
+
+
+def files_below(folder: str | Path) -> list[str]:
+    """Return the files in a folder and in those below, sorted; none is entered twice, as links could make it.
+
+    Raises:
+      UserError: as `list_folder`.
+    """
+    paths: list[str] = []
+    todo, entered = [os.fspath(folder)], set()
+    while todo:
+        here = todo.pop()
+        real = os.path.realpath(here)
+        if real not in entered:
+            entered.add(real)
+            found = list_folder(here)
+            paths += [entry.path for entry in found if entry.is_file()]
+            todo += [entry.path for entry in found if entry.is_dir()]
+    return sorted(paths)
+
+
+def list_folder(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder by name, hidden entries left out.
+
+    Raises:
+      UserError: it cannot be listed, or has a link to nothing.
+    """
+    try:
+        with os.scandir(folder) as listed:
+            found = sorted((e for e in listed if not e.name.startswith(_HIDDEN)), key=lambda entry: entry.name)
+    except OSError as error:
+        hint = "change its permissions or leave it out"
+        raise UserError(f"{folder} cannot be listed: {error.strerror}; {hint}") from error
+    for entry in found:
+        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - false of a circle as well
+            raise UserError(f"{entry.path} is a link to nothing: mend it or take it out of the folder")
+    return found
 
 
 def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:

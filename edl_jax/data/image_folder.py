@@ -11,10 +11,9 @@ import numpy as np
 
 from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.data import images
-from edl_jax.data.image_files import EXTENSIONS, read_image
+from edl_jax.data.image_files import EXTENSIONS, files_below, is_image, list_folder, read_image
 from edl_jax.data.source import Read, Source
 
-_HIDDEN = (".", "__MACOSX")  # the latter beside the files of an archive that macOS has made
 _FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 
 
@@ -50,7 +49,7 @@ def source(path: str) -> Source:
     top = local_path(path)
     require(top.is_dir(), f"no folder {top}: expected one that holds train/CLASS/FILE and val/CLASS/FILE")
     found = {split: next((top / n for n in names if (top / n).is_dir()), None) for split, names in _FOLDERS.items()}
-    listed = ", ".join([entry.name for entry in _entries(top)][:10]) or "nothing"
+    listed = ", ".join([entry.name for entry in list_folder(top)][:10]) or "nothing"
     test, train = found["test"], found["train"]
     if test is None:
         raise UserError(f"{top} has no folder test, val or validation, it has {listed}: expected val/CLASS/FILE")
@@ -77,40 +76,7 @@ def source(path: str) -> Source:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
-
-
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder by name, hidden entries left out.
-
-    Raises:
-      UserError: it cannot be listed, or has a link to nothing.
-    """
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((e for e in found if not e.name.startswith(_HIDDEN)), key=lambda entry: entry.name)
-    except OSError as error:
-        hint = "change its permissions or leave it out"
-        raise UserError(f"{folder} cannot be listed: {error.strerror}; {hint}") from error
-    for entry in entries:
-        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - false of a circle as well
-            raise UserError(f"{entry.path} is a link to nothing: mend it or take it out of the folder")
-    return entries
-
-
-def _images(folder: str | Path) -> list[str]:
-    """Return the paths of the images in a folder and in those below; none is entered twice, as links could make it."""
-    paths: list[str] = []
-    todo, entered = [os.fspath(folder)], set()
-    while todo:
-        here = todo.pop()
-        real = os.path.realpath(here)
-        if real not in entered:
-            entered.add(real)
-            entries = _entries(here)
-            paths += [e.path for e in entries if e.is_file() and e.name.lower().endswith(EXTENSIONS)]
-            todo += [e.path for e in entries if e.is_dir()]
-    return sorted(paths)
+    return tuple(entry.name for entry in list_folder(folder) if entry.is_dir())
 
 
 def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
@@ -119,7 +85,7 @@ def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue  # of the test part: no examples of that class
-        paths = _images(folder / name)
+        paths = [path for path in files_below(folder / name) if is_image(path)]
         require(len(paths) > 0, f"{folder / name} has no images, expected files named {' '.join(EXTENSIONS)}")
         files += [_File(path, label) for path in paths]
     random.Random(split).shuffle(files)

@@ -16,7 +16,7 @@ from jax import export as jax_export
 
 from edl_jax import __version__
 from edl_jax.core import status
-from edl_jax.core.errors import UserError, require
+from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.core.files import write_atomic, write_json
 from edl_jax.downstream import load_exported
 from edl_jax.downstream.classifier import Classifier, load_classifier
@@ -85,7 +85,7 @@ def export(
         network that does not give the run's logits.
     """
     require(batch_size is None or batch_size >= 1, f"batch_size is {batch_size}, expected at least 1")
-    path = Path(out).expanduser().absolute()
+    path = local_path(out).absolute()
     _check_free(path, overwrite)
     classifier = load_classifier(run, data_dir=data_dir, cache_dir=cache_dir)
     with _replaced(path) as scratch:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import dataclasses
 import io
-import json
 import math
 import os
 import sys
@@ -18,8 +17,8 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from edl_jax import data
-from edl_jax.core.errors import UserError, command, require, unknown
-from edl_jax.core.files import write_atomic
+from edl_jax.core.errors import UserError, command, local_path, require, unknown
+from edl_jax.core.files import read_json, write_atomic
 from edl_jax.data.image_files import CHANNELS
 from edl_jax.downstream.classifier import Classifier, load_classifier
 
@@ -78,7 +77,7 @@ def predict(
     files = data.find_images(images)
     channels = classifier.signature.image_shape[-1]
     require(channels in CHANNELS, f"the network takes images of {channels} channels, expected 1 (grey) or 3 (RGB)")
-    scale = _temperature(Path(run).expanduser().absolute(), classifier) if temperature else 1.0
+    scale = _temperature(local_path(run).absolute(), classifier) if temperature else 1.0
     return _predictions(classifier, files, top, scale)
 
 
@@ -89,7 +88,7 @@ def _temperature(path: Path, classifier: Classifier) -> float:
     require(file.is_file(), f"no evaluation {file}, which would hold the temperature: fit one with {line}")
     fit = f"fit one with {line} --overwrite"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         epoch, found = record["epoch"], record.get("temperature")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read ({error}): {fit}") from error
@@ -156,7 +155,7 @@ def write_predictions(
     Raises:
       UserError: another form, a file that exists, or, when the others are written, files that could not be read.
     """
-    path = None if out is None else Path(out).expanduser()
+    path = None if out is None else local_path(out)
     form = form or ("csv" if path is not None and path.suffix.lower() == ".csv" else "table")
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
