@@ -133,7 +133,8 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
 def test_default_directories_of_the_same_second_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(destination.time, "strftime", lambda *_: "20260102-030405")
-    paths = [Run.open("test", Config(), out=None).path for _ in range(3)]
+    alive = [Run.open("test", Config(), out=None) for _ in range(3)]
+    paths = [run.path for run in alive]
     assert [path.name for path in paths] == ["test-20260102-030405" + end for end in ("", "-2", "-3")]
     assert {path.parent for path in paths} == {tmp_path / "runs"}
 
