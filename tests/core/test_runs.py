@@ -361,10 +361,15 @@ def test_checkpoint_round_trip_keeps_every_leaf(tmp_path):
 
 def test_the_last_two_checkpoints_are_kept(tmp_path):
     run = start(tmp_path / "run")
-    for step in (1, 2, 3):
+    run.save(1, make_state(1))
+    other = run.path / "checkpoints" / "07.safetensors"  # not ours: it is no step
+    other.touch()
+    for step in (2, 3):
         run.save(step, make_state(step))
-    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"2.safetensors", "3.safetensors"}
+    assert {path.name for path in other.parent.iterdir()} == {"2.safetensors", "3.safetensors", other.name}
     assert run.restore(make_state(0))[0] == 3
+    run.checkpoints.delete()
+    assert [*other.parent.iterdir()] == [other]
 
 
 DAMAGE = {
