@@ -18,6 +18,7 @@ from safetensors.numpy import save as safetensors_bytes
 from edl_jax.core import orbax_checkpoints
 from edl_jax.core.errors import UserError
 from edl_jax.core.files import write_atomic
+from edl_jax.core.orbax_checkpoints import STEP
 
 _LOGGER = logging.getLogger("edl_jax")
 _SUFFIX = ".safetensors"
@@ -39,8 +40,9 @@ class Checkpoints:
         """Return the steps of which there are checkpoints, readable or not, in ascending order."""
         if not self.folder.is_dir():
             return []
-        files = [path.stem for path in self.folder.iterdir() if path.suffix == _SUFFIX and path.is_file()]
-        return sorted({*(int(name) for name in files if name.isdecimal()), *orbax_checkpoints.steps(self.folder)})
+        files = [path for path in self.folder.iterdir() if path.suffix == _SUFFIX and path.is_file()]
+        ours = {int(path.stem) for path in files if STEP.fullmatch(path.stem)}
+        return sorted(ours | orbax_checkpoints.steps(self.folder))
 
     def save(self, step: int, state: Any) -> None:
         """Save a pytree of arrays as the checkpoint of `step`; the last two are kept.

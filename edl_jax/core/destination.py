@@ -92,7 +92,9 @@ def make(path: Path, *, unused: bool) -> Path:
 def clear(path: Path) -> None:
     """Empty a run directory but for its lock: config.json goes last, so that this can be interrupted and repeated."""
     config = path / "config.json"
-    for child in sorted(_content(path), key=lambda child: child == config):
+    for child in sorted(path.iterdir(), key=lambda child: child == config):
+        if child.name == lock.FILENAME:
+            continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:

@@ -78,18 +78,23 @@ def _acquire(file: Path) -> int:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _take(file, descriptor)
+            unknown = _take(file, descriptor)
             # Who held it may have removed the file meanwhile: then this is the lock of nothing.
             if file.exists() and os.path.samestat(file.stat(), os.fstat(descriptor)):
-                return descriptor
+                break
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+    if unknown:
+        _LOGGER.warning(
+            "%s has no locks, so whether %s still runs in it is not known: going on", file.parent, _name(unknown)
+        )
+    return descriptor
 
 
-def _take(file: Path, descriptor: int) -> None:
-    """Lock an open file.
+def _take(file: Path, descriptor: int) -> dict[str, Any]:
+    """Lock an open file, and return the process that may have it all the same, where the file system has no locks.
 
     Raises:
       UserError: another run holds the lock.
@@ -102,23 +107,17 @@ def _take(file: Path, descriptor: int) -> None:
         except (AttributeError, OSError):  # this system, or this file system, has no such locks
             return _take_without_flock(file, _owner(descriptor))
         else:
-            return None
+            return {}
     raise _in_use(file, _owner(descriptor))
 
 
-def _take_without_flock(file: Path, owner: dict[str, Any]) -> None:
-    """Raise UserError if the process that the file names is known to be alive, and warn if it may be."""
-    if not owner:
-        return
-    if owner.get("host") != socket.gethostname() or os.name != "posix":
-        _LOGGER.warning(
-            "%s has no locks, so whether %s still runs in %s is not known: going on",
-            file.parent.parent,
-            _name(owner),
-            file.parent,
-        )
-    elif owner == _describe(owner["pid"]):
+def _take_without_flock(file: Path, owner: dict[str, Any]) -> dict[str, Any]:
+    """Return the process that the file names if it may be alive, and raise UserError if it is."""
+    if owner and (owner.get("host") != socket.gethostname() or os.name != "posix"):
+        return owner
+    if owner and owner == _describe(owner["pid"]):
         raise _in_use(file, owner)
+    return {}
 
 
 def _release(file: Path, descriptor: int, pid: int) -> None:

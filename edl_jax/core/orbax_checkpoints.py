@@ -3,6 +3,7 @@
 Orbax takes a path for a pattern or a URL (`[` and a backslash break it), so it is handed a link of a plain name.
 """
 
+import re
 import shutil
 import tempfile
 import zlib
@@ -12,12 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
+STEP = re.compile(r"0|[1-9][0-9]*")  # the only way to write a number as a name
 _ITEM = "default"
 
 
-def steps(folder: Path) -> list[int]:
+def steps(folder: Path) -> set[int]:
     """Return the steps of the complete checkpoints in a folder."""
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return {int(path.name) for path in folder.iterdir() if STEP.fullmatch(path.name) and path.is_dir()}
 
 
 def read(folder: Path, step: int, like: Any) -> Any:

@@ -134,8 +134,8 @@ class Run:
     def _check(command: str, config: Any, out: str | Path | None, resume: bool, overwrite: bool) -> Path:
         """Return the directory of a run, or raise what `open` would."""
         path = destination.locate(command, out, resume, overwrite)
-        check_free(path)
         if out is not None or not path.exists():  # a default name that is taken gets a number
+            check_free(path)
             destination.check(path, _record(command, config), config, resume, overwrite)
         return path
 

@@ -133,7 +133,8 @@ def test_wall_seconds_accumulate_over_resumes_even_after_a_kill(tmp_path):
 def test_default_directories_of_the_same_second_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(destination.time, "strftime", lambda *_: "20260102-030405")
-    paths = [Run.open("test", Config(), out=None).path for _ in range(3)]
+    alive = [Run.open("test", Config(), out=None) for _ in range(3)]
+    paths = [run.path for run in alive]
     assert [path.name for path in paths] == ["test-20260102-030405" + end for end in ("", "-2", "-3")]
     assert {path.parent for path in paths} == {tmp_path / "runs"}
 
@@ -378,10 +379,15 @@ def test_checkpoint_round_trip_keeps_every_leaf(tmp_path):
 
 def test_the_last_two_checkpoints_are_kept(tmp_path):
     run = start(tmp_path / "run")
-    for step in (1, 2, 3):
+    run.save(1, make_state(1))
+    other = run.path / "checkpoints" / "07.safetensors"  # not ours: it is no step
+    other.touch()
+    for step in (2, 3):
         run.save(step, make_state(step))
-    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {"2.safetensors", "3.safetensors"}
+    assert {path.name for path in other.parent.iterdir()} == {"2.safetensors", "3.safetensors", other.name}
     assert run.restore(make_state(0))[0] == 3
+    run.checkpoints.delete()
+    assert [*other.parent.iterdir()] == [other]
 
 
 DAMAGE = {
