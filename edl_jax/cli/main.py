@@ -126,10 +126,10 @@ def _import_command(name: str, args: list[str]) -> ModuleType:
     module = f"edl_jax.cli.{COMMANDS[name][0]}"
     try:
         return importlib.import_module(module)
-    except (RuntimeError, AssertionError):
+    except UserError:
         if not {"-h", "--help"} & set(args):
             raise
-        import jax  # evosax makes arrays when it is imported: help has them made where there is a device
+        import jax  # evosax needs a device to be imported, but help does not: any will do
 
         jax.config.update("jax_platforms", "cpu")
         return importlib.import_module(module)

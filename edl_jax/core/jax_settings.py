@@ -35,10 +35,10 @@ def fixed() -> Iterator[None]:
         except Exception as error:
             if not _is_of_debugging(error):
                 raise
-            what = " ".join(str(arg) for arg in error.args).splitlines()[0]
+            what = ", ".join(str(arg).partition(". ")[0] for arg in error.args)
             raise DivergedError(
-                f"a number is not finite ({what}), which JAX_DEBUG_NANS and JAX_DEBUG_INFS make an error: "
-                "find out why, or unset them to go on"
+                f"a program gave a number that is not finite ({what}), an error by JAX_DEBUG_NANS or JAX_DEBUG_INFS: "
+                "unset them to go on without this check"
             ) from error
 
 

@@ -18,7 +18,8 @@ class Loss(Protocol):
     """A loss over logits, one value per example, never reduced.
 
     Args:
-      logits: float `[..., C]` (class dimension at `axis`), float32, bfloat16 or float16; at least two classes.
+      logits: float `[..., C]` (class dimension at `axis`), of 16 or 32 bits, or of 64 where `jax_enable_x64` is on;
+        at least two classes.
       labels: integer classes `[...]`, or probabilities `[..., C]` laid out as `logits`.
       axis: the class dimension.
       where: boolean mask. Shaped as `logits` it says which classes exist (a logit of `-inf` says the same);

@@ -1,5 +1,6 @@
 """What every loss does first: axes, masks, labels and log-probabilities brought into one layout."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -73,6 +74,12 @@ class Targets(NamedTuple):
         return jnp.where(self.counts, values, 0.0).astype(self.dtype)
 
 
+def wide_dtype(*dtypes: jax.typing.DTypeLike) -> jnp.dtype:
+    """Return the dtype in which a loss of arrays of floating-point `dtypes` computes, float32 or wider."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
+
+
 def targets(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -96,7 +103,7 @@ def targets(
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits have dtype {logits.dtype}, expected a floating-point dtype")
     dtype = logits.dtype
-    logits = jnp.moveaxis(logits, axis, -1).astype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
+    logits = jnp.moveaxis(logits, axis, -1).astype(wide_dtype(dtype))
     batch, local = logits.shape[:-1], logits.shape[-1]
     if local * (1 if axis_name is None else jax.lax.axis_size(axis_name)) < 2:
         raise ValueError(

@@ -122,6 +122,6 @@ def _series_below(x: jax.Array) -> float:
 def _log_sum(t: Targets, where: jax.Array) -> jax.Array:
     """Return ln of the sum of p over the classes `[..., C]` of a mask, `_NO_OTHERS` where it has none."""
     top = t.max(jnp.where(where, t.log_p, _NO_OTHERS))
-    total = t.sum(jnp.exp(jnp.where(where, t.log_p - top[..., None], -jnp.inf)))
+    total = t.sum(jnp.exp(jnp.where(where, t.log_p - top[..., None], _NO_OTHERS)))
     none = total == 0.0  # not `<`: a NaN must stay visible
     return jnp.where(none, _NO_OTHERS, jnp.log(jnp.where(none, 1.0, total)) + top)

@@ -173,7 +173,8 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
     @jax.jit
     def init(keys: jax.Array, solutions: jax.Array, params: Any) -> Search:
         def one(key: jax.Array, solution: jax.Array) -> Search:
-            state = algorithm.init(key, solution, params)
+            with jax.numpy_rank_promotion("allow"):
+                state = algorithm.init(key, solution, params)
             return Search(
                 strategy=_strong(_without_placeholders(state)),
                 generation=jnp.zeros((), jnp.int32),
@@ -187,9 +188,11 @@ def _programs(objective: ObjectiveConfig, strategy: str, es: StrategyConfig, chu
     @functools.partial(jax.jit, inline=True)
     def step(search: Search, inputs: Inputs, params: Any) -> tuple[Search, dict[str, jax.Array]]:
         ask_key, batch_key, tell_key = jax.random.split(jax.random.fold_in(inputs.key, search.generation), 3)
-        population, state = algorithm.ask(ask_key, search.strategy, params)
+        with jax.numpy_rank_promotion("allow"):  # evosax adds vectors to matrices
+            population, state = algorithm.ask(ask_key, search.strategy, params)
         scores, _ = fitness(objective, jax.vmap(unravel)(population), draw(batch_key, objective, objective.num_pairs))
-        state, _ = algorithm.tell(tell_key, population, scores, state, params)
+        with jax.numpy_rank_promotion("allow"):
+            state, _ = algorithm.tell(tell_key, population, scores, state, params)
 
         # The population's minimum on a noisy fresh batch is biased: candidates are re-scored on a fixed one.
         first = jnp.argmin(jnp.where(jnp.isnan(scores), jnp.inf, scores))

@@ -23,6 +23,7 @@ from edl_jax.core.errors import require
 from edl_jax.loss.adapters.nll import transform_of
 from edl_jax.loss.checks import check_labels
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.targets import wide_dtype
 
 # Of a chunk of logits when `chunk` is not given.
 _BYTES = 64 * 2**20
@@ -125,13 +126,13 @@ def _forward(hidden: jax.Array, weights: jax.Array, bias: jax.Array | None, labe
 
 def _backward(residuals: Any, cotangent: jax.Array) -> tuple[Any, ...]:
     hidden, weights, bias, labels, log_sum = residuals
-    dtype = jnp.promote_types(hidden.dtype, weights.dtype)
+    dtype = _common_dtype(hidden, weights)
 
     def step(sums: Any, i: jax.Array) -> tuple[Any, None]:
         d_hidden, d_weights, d_bias = sums
         rows, true = _column(hidden, i), _column(labels, i)[:, None]
         logits = _logits(rows, weights, bias)
-        is_true = lax.broadcasted_iota(jnp.int32, logits.shape, 1) == true
+        is_true = (lax.broadcasted_iota(jnp.int32, logits.shape, 1) == true).astype(logits.dtype)
         d_logits = _column(cotangent, i)[:, None] * (jnp.exp(logits - log_sum[i][:, None]) - is_true)
         d_bias = None if d_bias is None else d_bias + jnp.sum(d_logits, axis=0)
         d_logits = d_logits.astype(dtype)
@@ -161,13 +162,17 @@ def _logits(hidden: jax.Array, weights: jax.Array, bias: jax.Array | None) -> ja
 
 def _product(x: jax.Array, y: jax.Array, axes: tuple[int, int]) -> jax.Array:
     """Return the product of two matrices, summed over one axis of each in at least float32."""
-    dtype = jnp.promote_types(x.dtype, y.dtype)
+    dtype = _common_dtype(x, y)
     return lax.dot_general(
         x.astype(dtype),
         y.astype(dtype),
         (((axes[0],), (axes[1],)), ((), ())),
-        preferred_element_type=jnp.promote_types(dtype, jnp.float32),
+        preferred_element_type=wide_dtype(dtype),
     )
+
+
+def _common_dtype(x: jax.Array, y: jax.Array) -> jnp.dtype:
+    return x.dtype if x.dtype == y.dtype else wide_dtype(x.dtype, y.dtype)
 
 
 def _column(x: jax.Array, i: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from edl_jax.loss.adapters.nll import resolve
 from edl_jax.loss.checks import check_class_weights, is_known
 from edl_jax.loss.contract import Loss
+from edl_jax.loss.targets import wide_dtype
 
 
 class MultilabelLoss(Protocol):
@@ -77,7 +78,7 @@ def multilabel(name_or_loss: str | os.PathLike[str] | Loss, **hyper_parameters: 
             y = jnp.where(counts, y, jnp.zeros((), y.dtype))
         two_labels = y.astype(jnp.int32)
         if jnp.issubdtype(y.dtype, jnp.floating):
-            y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+            y = y.astype(wide_dtype(y.dtype))
             two_labels = jnp.stack([1.0 - y, y], axis=-1)
         out = loss(jnp.stack([jnp.zeros_like(z), z], axis=-1), two_labels, where=counts)
         if class_weights is None:

@@ -22,6 +22,7 @@ from edl_jax.loss.checks import is_known
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.function import LossFunction, is_function_of_p_t
 from edl_jax.loss.registry import get, names
+from edl_jax.loss.targets import wide_dtype
 
 Transform = Callable[[jax.Array, float | None], jax.Array]
 # Where ln(1 - p_t) would be -inf: what is below counts as this, which no value shows.
@@ -76,7 +77,7 @@ def of_nll(
         nll = jnp.asarray(nll)
         if not jnp.issubdtype(nll.dtype, jnp.floating):
             raise TypeError(f"nll has dtype {nll.dtype}, expected a floating-point dtype")
-        wide = nll.astype(jnp.promote_types(nll.dtype, jnp.float32))
+        wide = nll.astype(wide_dtype(nll.dtype))
         return jnp.where(wide < -_ROUNDING, jnp.nan, transform(wide, num_classes)).astype(nll.dtype)
 
     return values
