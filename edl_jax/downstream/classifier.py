@@ -19,7 +19,6 @@ from edl_jax.core.config import override
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_checkpoint
-from edl_jax.data.images import MAX_IMAGE_SIZE
 from edl_jax.downstream.config import PRECISIONS, DownstreamConfig
 from edl_jax.downstream.task import Task, choose_precision, initial_state, make_optimizer
 
@@ -46,7 +45,7 @@ class Signature:
 
     def __post_init__(self) -> None:
         channels = self.image_shape[-1]
-        whole = all(type(side) is int and 1 <= side <= MAX_IMAGE_SIZE for side in self.image_shape)
+        whole = all(type(side) is int and 1 <= side < 2**16 for side in self.image_shape)
         require(
             len(self.image_shape) == 3 and whole, f"image_shape is {self.image_shape}, expected height, width, channels"
         )

@@ -133,14 +133,7 @@ def _write(folder: Path, classifier: Classifier, batch_size: int | None) -> None
     signature, config = classifier.signature, classifier.config
     weights = flax.traverse_util.flatten_dict(classifier.variables, sep=_SEPARATOR)
     weights = {name: np.asarray(leaf, np.float32) for name, leaf in weights.items() if np.size(leaf)}
-
-    def logits(weights: Mapping[str, jax.Array], images: jax.Array) -> jax.Array:
-        return classifier.apply(flax.traverse_util.unflatten_dict(weights, sep=_SEPARATOR), images)
-
-    shape = jax_export.symbolic_shape(",".join(map(str, [batch_size or "batch", *signature.image_shape])))
-    program = jax_export.export(jax.jit(logits, keep_unused=True), platforms=PLATFORMS)(
-        weights, jax.ShapeDtypeStruct(shape, jnp.uint8)
-    )
+    program = lower(classifier, weights, batch_size)
     model = {
         "image_shape": signature.image_shape,
         "batch_size": batch_size,
@@ -170,6 +163,23 @@ def _write(folder: Path, classifier: Classifier, batch_size: int | None) -> None
     write_json(folder / "model.json", model)
     write_atomic(folder / "load.py", Path(load_exported.__file__).read_bytes())
     write_atomic(folder / "README.md", readme.encode())
+
+
+def lower(classifier: Classifier, weights: Mapping[str, Any], batch_size: int | None) -> jax_export.Exported:
+    """Return the program (weights, images) -> logits, lowered for all platforms; nothing is compiled.
+
+    Args:
+      classifier: gives model and normalisation.
+      weights: leaves of its variables, or their shapes, by their path with slashes.
+      batch_size: images of a call (None: any number).
+    """
+
+    def logits(weights: Mapping[str, jax.Array], images: jax.Array) -> jax.Array:
+        return classifier.apply(flax.traverse_util.unflatten_dict(weights, sep=_SEPARATOR), images)
+
+    shape = jax_export.symbolic_shape(",".join(map(str, [batch_size or "batch", *classifier.signature.image_shape])))
+    template = jax_export.export(jax.jit(logits, keep_unused=True), platforms=PLATFORMS)
+    return template(weights, jax.ShapeDtypeStruct(shape, jnp.uint8))
 
 
 def _difference(folder: Path, classifier: Classifier, batch_size: int) -> float:

@@ -61,7 +61,7 @@ def folder(obstacles, tmp_path, monkeypatch):
 # One line for each way to go wrong; what each config refuses is in tests/core/test_config.py, without the parser.
 BAD = {
     # Commands
-    "pretran": "unknown command 'pretran': did you mean pretrain? choose from ablate, data, ",
+    "pretran": "unknown command 'pretran': did you mean pretrain or predict? choose from ablate, data, ",
     "--foo": "unknown command '--foo'",
     # Presets
     "pretrain --config debgu": "unknown pretrain preset 'debgu': did you mean debug",
@@ -136,6 +136,8 @@ BAD = {
     "downstream --config debug --loss file": "file",
     "downstream --dataset cifar10 --data-dir notes": "notes",
     "evaluate nowhere": "nowhere",
+    "export nowhere": "missing --out: DIR Folder to write; see edl-jax export --help",
+    "predict nowhere": "no run at ",
     "summarize": "no run directories given",
     "summarize nowhere": "nowhere is no finished run (config.json is missing)",
     "summarize run": "run is no finished run (result.json is missing)",
@@ -250,6 +252,8 @@ HELP = {
     "design-mixture": "--target --parameters --beta --knots --out --overwrite",
     "losses": "--parameters --table --plot --formula --save",
     "evaluate": "--dataset --temperature --data-dir --overwrite",
+    "predict": "RUN IMAGE_OR_FOLDER --top --temperature --format --out --overwrite --data-dir",
+    "export": "RUN --out --batch-size --overwrite --data-dir",
     "summarize": "RUN",
     "data": "data prepare NAME",
     "data prepare": "NAME --archive --data-dir",

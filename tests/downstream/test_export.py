@@ -8,14 +8,17 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from downstream_cases import changed, run
+from flax.traverse_util import flatten_dict
 
-from edl_jax import data, downstream
+from edl_jax import data, downstream, models
 from edl_jax.cli import main as cli
 from edl_jax.core.errors import UserError
-from edl_jax.downstream import exported, load_exported
+from edl_jax.downstream import Classifier, exported, load_exported
+from edl_jax.downstream.classifier import Signature
 
 FILES = {"README.md", "labels.json", "load.py", "model.json", "model.stablehlo", "weights.safetensors"}
 
@@ -86,11 +89,21 @@ def test_what_is_there_is_replaced_by_a_whole_export_or_not_at_all(finished, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arch", "precision"), [("resnet8", "float32"), ("resnet8", "bfloat16"), ("vit_tiny", "float32")]
-)
-def test_networks_in_a_process_that_has_jax_alone(arch, precision, tmp_path):
-    config = changed(arch=arch, precision=precision, epochs=2, train_size=64, ema=0.9, lr=0.01)
+@pytest.mark.parametrize("arch", models.names())
+def test_every_network_takes_any_number_of_images(arch):
+    signature = Signature(("cat", "dog"), (32, 32, 3), (0.5,) * 3, (0.5,) * 3, "bfloat16")
+    model = models.create(arch, 2, jnp.bfloat16)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    network = Classifier(changed(arch=arch), 1, signature, model, variables)
+    lowered = exported.lower(network, flatten_dict(variables, sep="/"), None)
+    (logits,) = lowered.out_avals
+    assert (str(logits.shape), logits.dtype) == ("(batch, 2)", jnp.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_average_in_a_process_that_has_jax_alone(precision, tmp_path):
+    config = changed(arch="resnet8", precision=precision, epochs=2, train_size=64, ema=0.9, lr=0.01)
     run(config, out=tmp_path / "run")
     downstream.export(tmp_path / "run", tmp_path / "out")
     images = data.load("digits").test_images[:40]
