@@ -79,6 +79,14 @@ def run(
     if stored is None:
         raise UserError(f"{path} has no checkpoint to evaluate: train it with {command('downstream')} --out {path}")
     epoch, state = stored
+    rows = _rows(path)
+    if rows and rows[-1].get("epoch", 0) > epoch and (path / "result.json").exists():
+        _LOGGER.warning(
+            "%s finished with epoch %d, and the newest checkpoint that is there is of epoch %d: evaluating that",
+            path,
+            rows[-1]["epoch"],
+            epoch,
+        )
     # The network reads images normalised as in its training.
     prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     size = min(_BATCH, len(chosen.test_images))
@@ -91,7 +99,7 @@ def run(
     trained_with = config.loss_title
     classifier.draw(
         out.parent,
-        _rows(path),
+        rows,
         bins=report.sums.bins,
         confusion=report.sums.confusion,
         loss=trained_with,

@@ -1,9 +1,9 @@
 """Damage to files: cut, flipped bits, other content, and JSON that parses but says something else."""
 
+import io
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,26 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-_PICKLED = pickle.dumps({"state": os.getcwd}, protocol=2)  # a class is looked up to read it
+
+def _object_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([os.getcwd], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+DEEP = "[" * 100_000
 _CONTENTS = {
     "nothing": b"",
     "a newline": b"\n",
     "zeros": bytes(4096),
-    "a pickle": _PICKLED,
+    "a pickle": pickle.dumps({"state": os.getcwd}, protocol=2),  # a class is looked up to read it
     "a pickle in text": pickle.dumps({"state": os.getcwd}, protocol=0),
+    "an array of objects": _object_array(),
     "invalid UTF-8": b'{"command": "\xff\xfe"}',
     "a byte order mark": b"\xef\xbb\xbf{}",
     "UTF-16": '{"command": "downstream"}'.encode("utf-16"),
-    "deep JSON": b"[" * 100_000,
+    "half a surrogate": b'{"command": "\\ud800"}',
+    "deep JSON": DEEP.encode(),
     "deep objects": b'{"config":' * 20_000,
     "a huge integer": b'{"command": ' + b"9" * 10_000 + b"}",
     "NaN": b"NaN",
@@ -29,22 +38,8 @@ _CONTENTS = {
     "a list": b"[1, 2]",
     "text": b'"downstream"',
     "an empty object": b"{}",
-    "half a surrogate": b'{"command": "\\ud800"}',
     "YAML": b"generations: !!python/object/apply:os.getcwd []\n",
-    "an array of objects": None,
 }
-
-
-def _object_array() -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.array([os.getcwd], dtype=object), allow_pickle=True)
-    return buffer.getvalue()
-
-
-_CONTENTS["an array of objects"] = _object_array()
-
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -96,71 +91,73 @@ def _dumps(value: Any) -> bytes:
 @st.composite
 def damaged(draw: Callable, content: bytes, name: str) -> tuple[str, bytes | None]:
     """(what was done, content) of a file of that content; None for no file."""
-    hows = ["cut", "flip", "flips", "overwrite", "content", "insert", "bytes"]
+    hows = ["bytes"] * 6 + ["other", "short", "gone"]
     if name.endswith((".json", ".jsonl")) or content[:1] == b"{":
         hows += ["json"] * 6
     if name.endswith(".jsonl"):
         hows += ["lines"] * 3
     if name.endswith(".safetensors"):
         hows += ["header"] * 6
-    how = draw(st.sampled_from([*hows, "gone"]))
-    size = len(content)
-    near = draw(st.booleans())  # half of the damage where the headers are
-
-    def place() -> int:
-        return draw(st.integers(0, max(min(size - 1, 256) if near else size - 1, 0)))
-
+    how = draw(st.sampled_from(hows))
     if how == "gone":
         return how, None
-    if how == "content":
+    if how == "other":
         what = draw(st.sampled_from(sorted(_CONTENTS)))
         return what, _CONTENTS[what]
-    if how == "bytes":
-        return how, draw(st.binary(max_size=64))
+    if how == "short" or not content:
+        return "a few bytes", draw(st.binary(max_size=64))
     if how == "json":
-        try:
-            if name.endswith(".jsonl"):
-                lines = content.splitlines()
-                i = draw(st.integers(0, len(lines) - 1))
-                lines[i] = _dumps(draw(changed_json(json.loads(lines[i]))))
-                return f"JSON of line {i + 1}", b"\n".join(lines) + b"\n"
-            return how, _dumps(draw(changed_json(json.loads(content))))
-        except (ValueError, IndexError, TypeError):
-            return "bytes", b"{"
+        return draw(_other_json(content, lines=name.endswith(".jsonl")))
     if how == "lines":
         lines = content.splitlines(keepends=True)
-        order = draw(st.lists(st.integers(0, max(len(lines) - 1, 0)), max_size=len(lines) + 2))
-        return f"lines {order}", b"".join(lines[i] for i in order if lines)
-    if how == "header" and size > 8:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        if draw(st.booleans()) and "__metadata__" in header:
-            inner = json.loads(header["__metadata__"]["loss"])
-            header["__metadata__"]["loss"] = _dumps(draw(changed_json(inner))).decode("utf-8", "replace")
-        else:
-            header = draw(changed_json(header))
-        encoded = _dumps(header)
-        return "header", len(encoded).to_bytes(8, "little") + encoded + content[8 + length :]
-    if not size:
-        return "bytes", draw(st.binary(min_size=1, max_size=64))
-    at = place()
-    if how == "cut":
-        return f"cut at {at}", content[:at]
+        order = draw(st.lists(st.integers(0, len(lines) - 1), max_size=len(lines) + 2))
+        return f"lines {order}", b"".join(lines[i] for i in order)
+    return draw(_other_header(content) if how == "header" else _other_bytes(content))
+
+
+@st.composite
+def _other_json(draw: Callable, content: bytes, lines: bool) -> tuple[str, bytes]:
+    """JSON, or a line of it, that says something else."""
+    parts = content.splitlines() if lines else [content]
+    i = draw(st.integers(0, len(parts) - 1))
+    parts[i] = _dumps(draw(changed_json(json.loads(parts[i]))))
+    return f"JSON of line {i + 1}" if lines else "JSON", b"\n".join(parts) + b"\n"
+
+
+@st.composite
+def _other_header(draw: Callable, content: bytes) -> tuple[str, bytes]:
+    """A safetensors file whose header, or the JSON in its metadata, says something else."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.get("__metadata__")
+    if metadata and draw(st.booleans()):
+        key = draw(st.sampled_from(sorted(metadata)))
+        changed = DEEP if draw(st.integers(0, 9)) == 9 else ""
+        if not changed and metadata[key][:1] == "{":
+            changed = _dumps(draw(changed_json(json.loads(metadata[key])))).decode("utf-8", "replace")
+        metadata[key] = changed
+    else:
+        header = draw(changed_json(header))
+    encoded = _dumps(header)
+    return "header", len(encoded).to_bytes(8, "little") + encoded + content[8 + length :]
+
+
+@st.composite
+def _other_bytes(draw: Callable, content: bytes) -> tuple[str, bytes]:
+    """Content that is cut, or of which some bits or bytes are others; half of them where headers are."""
+    end = len(content) - 1 if draw(st.booleans()) else min(len(content) - 1, 256)
+    places = st.integers(0, end)
+    how, at = draw(st.sampled_from(["cut", "flip", "flips", "insert", "overwrite"])), draw(places)
     changed = bytearray(content)
-    if how == "flip":
-        bit = draw(st.integers(0, 7))
-        changed[at] ^= 1 << bit
-        return f"bit {bit} of byte {at}", bytes(changed)
-    if how == "flips":
-        for _ in range(draw(st.integers(2, 20))):
-            changed[place()] ^= 1 << draw(st.integers(0, 7))
-        return how, bytes(changed)
-    new = draw(st.binary(min_size=1, max_size=16))
-    if how == "insert":
-        changed[at:at] = new
-        return f"insert {new!r} at {at}", bytes(changed)
-    changed[at : at + len(new)] = new
-    return f"overwrite {new!r} at {at}", bytes(changed)
+    if how == "cut":
+        del changed[at:]
+    elif how in ("flip", "flips"):
+        for place in [at] if how == "flip" else draw(st.lists(places, min_size=2, max_size=20)):
+            changed[place] ^= 1 << draw(st.integers(0, 7))
+    else:
+        new = draw(st.binary(min_size=1, max_size=16))
+        changed[at : at if how == "insert" else at + len(new)] = new
+    return f"{how} at {at}", bytes(changed)
 
 
 def apply(path: Path, content: bytes | None, kind: str) -> None:
@@ -174,11 +171,3 @@ def apply(path: Path, content: bytes | None, kind: str) -> None:
         path.symlink_to("nowhere")
     elif content is not None:
         path.write_bytes(content)
-
-
-def remove(path: Path) -> None:
-    """Remove whatever is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
