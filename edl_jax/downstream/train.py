@@ -97,6 +97,12 @@ class _Session(NamedTuple):
         """Raise `Stopped` where the run is to stop; what the steps up to `step` have done is stored."""
         self.stop.check(f"step {step} of {self.task.steps * self.config.epochs}{self.note}")
 
+    def store(self, epoch: int, state: training.TrainState) -> None:
+        """Save the checkpoint of a whole epoch, counted from 1, which outdates that of a part of it; then `check`."""
+        self.directory.save(epoch, state)
+        midway.remove(self.directory.path)
+        self.check(epoch * self.task.steps)
+
 
 class _Epochs(NamedTuple):
     """What the epochs of a session share."""
@@ -153,14 +159,9 @@ def _train(session: _Session) -> tuple[training.TrainState, float]:
             directory.log(row)
             if scalars is not None:
                 scalars.add(row)
-            stored = (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs
-            if stored:
-                _store(directory, epoch + 1, state)
             progress.finish_epoch(row["seconds"], {name: row[f"{name}_accuracy"] for name in ("train", *evaluated)})
-            if stop.requested:
-                if not stored:
-                    _store(directory, epoch + 1, state)
-                session.check(row["step"])
+            if stop.requested or (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
+                session.store(epoch + 1, state)
             if extras.profile and epoch == first:
                 _profile(session, epochs, state)
     finally:
@@ -181,12 +182,6 @@ def _restored(session: _Session, state: training.TrainState) -> _Start:
     whole = task.steps if task.loop == "scan" else 1
     stopped = midway.restore(directory.path, state, step=epoch * task.steps, whole=whole)
     return _Start(state, epoch) if stopped is None else _Start(*stopped.place(task.steps))
-
-
-def _store(directory: Run, epoch: int, state: training.TrainState) -> None:
-    """Save the checkpoint of a whole epoch, which outdates that of a part of it."""
-    directory.save(epoch, state)
-    midway.remove(directory.path)
 
 
 def _profile(session: _Session, epochs: _Epochs, state: training.TrainState) -> None:
