@@ -92,8 +92,8 @@ def _temperature(path: Path, classifier: Classifier) -> float:
         epoch, found = record["epoch"], record.get("temperature")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read ({error}): {fit}") from error
-    fitted = isinstance(found, float) and 0.0 < found < math.inf
-    require(fitted, f"{file} holds no temperature: {record.get('temperature_error') or fit}")
+    if not (isinstance(found, float) and 0.0 < found < math.inf):
+        raise UserError(f"{file} holds no temperature: {record.get('temperature_error') or fit}")
     require(epoch == classifier.epoch, f"the temperature in {file} is of epoch {epoch}, not {classifier.epoch}: {fit}")
     return found
 
