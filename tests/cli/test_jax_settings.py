@@ -49,7 +49,7 @@ COMMANDS = {
     "seeds": ["downstream", "--config", "debug", "--loop", "scan", "--seeds", "3", "--out", "seeds"],
     "stream": ["downstream", "--config", "debug", "--loop", "stream", "--loss", "edl", "--out", "stream"],
     "evaluate": ["evaluate", "downstream", "--temperature"],
-    "ablate": ["ablate", "--config", "debug", "--factors", "severity_m1", "--out", "ablate"],
+    "ablate": ["ablate", "--config", "debug", "--factors", "chaos_schedule", "--out", "ablate"],
     "resumed pretrain": ["pretrain", "--resume", "--out", "stopped-pretrain"],
     "resumed downstream": ["downstream", "--resume", "--out", "stopped-downstream"],
     "losses NAME": ["losses", "focal", "--save", "focal.safetensors"],

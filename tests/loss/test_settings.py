@@ -29,9 +29,21 @@ def test_two_devices():
     assert done.stdout.splitlines() == ["done"], done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        jnp.bfloat16,
+        pytest.param(jnp.float16, marks=pytest.mark.slow),
+        pytest.param(jnp.float64, marks=pytest.mark.slow),
+    ],
+)
 def test_strict_promotion(every, dtype):
     """What it refuses is refused while tracing: nothing is compiled."""
+    with jax.enable_x64(dtype == jnp.float64):
+        strict_promotion(every, dtype)
+
+
+def strict_promotion(every, dtype):
     logits, labels = jnp.asarray(BATCH[0], dtype), BATCH[1]
     where = np.ones((6, 5), bool)
     cases = [
@@ -52,6 +64,31 @@ def test_strict_promotion(every, dtype):
             weights = {key: x[..., :2] if np.shape(x)[-1:] == (5,) else x for key, x in arguments.items()}
             for name in TWO_CLASSES:
                 assert dtypes(loss.get(name), logits[:, :2], present, weights) == (dtype, dtype), name
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])
+def test_adapters_under_strict_promotion(dtype):
+    wide = jnp.promote_types(dtype, jnp.float32)
+    hidden, labels = jnp.ones((6, 4), jnp.bfloat16), np.arange(6) % 5
+    with jax.enable_x64(dtype == jnp.float64), jax.numpy_dtype_promotion("strict"):
+        weights = jnp.ones((4, 5), dtype)
+
+        def linear(weights):
+            values = loss.linear(hidden, weights, labels, bias=weights[0], ignore_label=2, chunk=3)
+            return jnp.sum(values)
+
+        value, gradient = jax.eval_shape(jax.value_and_grad(linear), weights)
+        assert (value.dtype, gradient.dtype) == (wide, dtype)
+        for function in (loss.of_nll("edl"), lambda z: loss.multilabel("edl")(z, z)):
+            values, gradient = jax.eval_shape(lambda z, f=function: jax.vjp(f, z)[0:1] + jax.vjp(f, z)[1](z), weights)
+            assert (values.dtype, gradient.dtype) == (dtype, dtype)
+
+
+def test_eager_values_make_no_infinity():
+    """Outside jit every operation is looked at: those of ln(1 - p) have masked sums."""
+    with jax.debug_nans(True), jax.debug_infs(True):
+        for labels in (BATCH[1], np.asarray(soft_labels(1, (6, 5)))):
+            assert np.all(np.isfinite(loss.get("focal")(BATCH[0], labels)))
 
 
 def dtypes(function, logits, labels, arguments):

@@ -100,7 +100,7 @@ class Artifact:
         check_num_classes(self, t.log_p.shape[-1])
         c = self.calibration
         if self._splines is None:
-            raw = raw_loss(self.network, self.params, t, c.tail_log_p, c.tail_slope)
+            raw = raw_loss(self.network, self._params_as(t.log_p), t, c.tail_log_p, c.tail_slope)
         else:
             raw = _from_splines(self._splines, t)
         return self._calibrated(raw, lambda: num_classes(t))
@@ -114,11 +114,16 @@ class Artifact:
         """
         c = self.calibration
         if self._splines is None:
-            raw = kinds.g1(self.network, self.params, jnp.where(log_p_t < c.tail_log_p, c.tail_log_p, log_p_t))
+            params = self._params_as(log_p_t)
+            raw = kinds.g1(self.network, params, jnp.where(log_p_t < c.tail_log_p, c.tail_log_p, log_p_t))
             raw += jnp.where(log_p_t < c.tail_log_p, c.tail_slope * (log_p_t - c.tail_log_p), 0.0)
         else:
             raw = self._splines.true_value(log_p_t)
         return self._calibrated(raw, lambda: jnp.asarray(num_classes, log_p_t.dtype))
+
+    def _params_as(self, log_p: jax.Array) -> Any:
+        """Return the parameters in the dtype of ln p, to which strict promotion would not bring them."""
+        return jax.tree.map(lambda x: x.astype(log_p.dtype), self.params)
 
     def _calibrated(self, raw: jax.Array, num_classes: Callable[[], jax.Array]) -> jax.Array:
         c = self.calibration
