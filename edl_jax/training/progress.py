@@ -96,6 +96,8 @@ class Progress:
 
     def _estimate(self, epoch_seconds: float, detail: str) -> None:
         self._estimated = True
+        if self._left <= 0:  # an evaluation alone
+            return
         total = epoch_seconds * self._left
         text = f"about {format_duration(total)}" if total >= 1.0 else "less than 1 s"
         left = f"{round(self._left, 1):g}"  # an epoch that was stopped is left in part
