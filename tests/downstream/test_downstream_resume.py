@@ -137,7 +137,7 @@ def test_a_damaged_result_is_made_again(tmp_path, finished, caplog, old, new, re
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_leave_the_numbers_of_an_uninterrupted_run(tmp_path):
-    epochs = 150
+    epochs = 3000
     run(changed(epochs=epochs), out=tmp_path / "uninterrupted")
     command, generator, kills, inside = Command(tmp_path / "killed", epochs), random.Random(0), 0, 0
     for i in range(10):
