@@ -1,6 +1,5 @@
 """Signals that ask a command to stop."""
 
-import _thread
 import contextlib
 import os
 import signal
@@ -16,8 +15,7 @@ from edl_jax.core.errors import UserError
 from edl_jax.core.stopping import Stop, Stopped, signal_name
 
 # Ctrl-C, schedulers and spot machines, the end of a terminal.
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SECONDS = 0.5  # within which signals count as one: launchers send on what the terminal sends as well
 _AGAIN_SECONDS = 1.0  # after which `Stopped` is raised again: some callbacks swallow exceptions
 _GRACE_SECONDS = 2.0  # for the main thread to answer: nothing interrupts what a library does outside Python
@@ -38,14 +36,15 @@ class Signals:
     def __init__(self, *, own_process: bool) -> None:
         self.stop = Stop()
         self._own = own_process
-        self._main = threading.current_thread() is threading.main_thread()
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._thread = threading.get_ident()
         self._before: dict[int, Any] = {}
         self._answered = 0.0  # when the main thread last was told of a signal
         self._repeats = 0  # signals that the watch sends, and has not met yet
 
     def __enter__(self) -> "Signals":
         """Install the handlers."""
-        if not self._main:
+        if not self._is_main:
             return self
         if self._own:
             # Python runs handlers between two instructions of the main thread; this tells a thread of signals at once.
@@ -56,23 +55,22 @@ class Signals:
             self._watcher.start()
         self._unraisable_before = sys.unraisablehook
         sys.unraisablehook = self._unraisable
-        for name in _NAMES:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+        for number in _NUMBERS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 self._install(number)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put back what was there."""
-        if not self._main:
+        if not self._is_main:
             return
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = self._unraisable_before
         if self._own:
             signal.set_wakeup_fd(self._wakeup_before)
             self._writer.close()  # which ends the thread
             self._watcher.join()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = self._unraisable_before
 
     def also(self, name: str | None) -> Stop:
         """Return `stop`, which one more signal asks from now on, such as `USR1` or `SIGUSR1`.
@@ -86,7 +84,7 @@ class Signals:
         number = signal.Signals.__members__.get(full)
         if number is None or full in ("SIGKILL", "SIGSTOP"):
             raise UserError(f"requeue_signal is {name}, expected a signal that can be caught, such as USR1")
-        if self._main:
+        if self._is_main:
             self._install(number)
         return self.stop
 
@@ -106,7 +104,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Take note of a signal, in the main thread."""
-        second = self.stop.requested and time.monotonic() - self._answered > _SAME_SECONDS and number != _HANGUP
+        second = self.stop.requested and time.monotonic() - self._answered > _SAME_SECONDS and number != signal.SIGHUP
         self._answered = time.monotonic()
         self.stop.request(number)
         if self.stop.deferred and (self._own or not second):
@@ -142,14 +140,14 @@ class Signals:
                     self.stop.request(number)
                     if self.stop.deferred:
                         status.say(f"\n{signal_name(number)}: stopping at the next step; once more ends it at once")
-                elif now - first > _SAME_SECONDS and number != _HANGUP:
+                elif now - first > _SAME_SECONDS and number != signal.SIGHUP:
                     _tell(self.stop.line())
                     os._exit(128 + number)
             if asked is None or self.stop.deferred:
                 continue
             if self._answered >= asked and now - asked > _AGAIN_SECONDS:
                 asked, self._repeats = now, self._repeats + 1
-                _thread.interrupt_main(signal.Signals(self.stop.signal or signal.SIGINT))
+                signal.pthread_kill(self._thread, self.stop.signal or signal.SIGINT)
             elif self._answered < asked and now - asked > _GRACE_SECONDS:
                 _tell(self.stop.line())
                 os._exit(128 + (self.stop.signal or signal.SIGINT))

@@ -296,6 +296,7 @@ def calls(monkeypatch):
     found = []
 
     def run(config, **keywords):
+        assert keywords.pop("stop").requested is False
         found.append((config, keywords))
         path = str(Path.cwd() / "out" / "loss.safetensors")
         spread = {"mean": {"ranking_accuracy": 0.75, "fitness_ratio": 1.5}, "std": dict.fromkeys(RATES, 0.125)}
@@ -351,7 +352,7 @@ def test_no_flags_mean_the_default_preset(calls):
     [
         (UserError("a is 1, expected 2:\n do that"), 2, "a is 1, expected 2: do that"),
         (DivergedError("training became non-finite at step 7"), 3, "non-finite at step 7"),
-        (KeyboardInterrupt(), 1, "interrupted: give the same command with --out and --resume to go on"),
+        (KeyboardInterrupt(), 130, "interrupted: give the same command again"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device; make room, then give the same"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "quota exceeded; make room"),
         (ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28]"), 2, "cannot write: No space"),
@@ -370,19 +371,6 @@ def test_errors_from_below_have_one_line_and_an_exit_code(monkeypatch, capsys, e
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
-
-
-def test_an_interrupted_program_ends_without_waiting_for_threads(monkeypatch, capsys):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    codes = []
-    monkeypatch.setattr(pretrain, "run", interrupt)
-    monkeypatch.setattr(cli.os, "_exit", codes.append)
-    monkeypatch.setattr(sys, "argv", ["edl-jax", "pretrain"])
-    cli.main()
-    assert codes == [1]
-    assert capsys.readouterr().err.startswith("error: interrupted: ")
 
 
 @pytest.mark.parametrize(

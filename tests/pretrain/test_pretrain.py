@@ -192,6 +192,25 @@ def test_kill_9_and_resume_equal_an_uninterrupted_run(resumed_run, debug_run):
     assert_same_run(resumed_run[0], debug_run[0])
 
 
+def test_a_run_that_is_stopped_within_a_chunk_goes_on_at_the_next_generation(debug_run, tmp_path, monkeypatch, capsys):
+    rows = pretrain._rows
+
+    def stopped(*args):  # after the first call of the program, which is one generation of the two of a chunk
+        signal.raise_signal(signal.SIGUSR1)
+        return rows(*args)
+
+    line = ["pretrain", "--config", "debug", "--out", str(tmp_path / "run"), "--requeue-signal", "USR1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "_rows", stopped)
+        assert cli.main(line) == 128 + signal.SIGUSR1
+    said = (
+        f"stopped by SIGUSR1 after generation 1 of 6: give the same command with --out {tmp_path / 'run'} and --resume"
+    )
+    assert capsys.readouterr().err == f"{said} to go on\n"
+    assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1]
+    assert_same_run(run_here(tmp_path / "run", "--resume")[0], debug_run[0])
+
+
 def test_command_writes_the_run_directory(killed_run, resumed_run):
     directory, out = resumed_run
     result = read(directory / "result.json")

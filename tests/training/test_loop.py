@@ -165,6 +165,9 @@ def test_steps_loop_stops_early_once_bad():
         def report(self, done):
             raise AssertionError("reported progress of a diverged run")
 
+        def enough(self, done):
+            return False
+
     watch = Watch()
     state, _ = bound("steps", NAN)(initial(), 0, watch)
     assert watch.last == 2  # of 6

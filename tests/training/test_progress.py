@@ -1,5 +1,6 @@
 import pytest
 
+from edl_jax.core.stopping import Stop
 from edl_jax.training import progress
 from edl_jax.training.progress import Progress, format_duration
 
@@ -36,10 +37,10 @@ def clock(monkeypatch):
     return clock
 
 
-def run_steps(bar, clock, seconds, steps):
+def run_steps(bar, clock, seconds, steps, begun=0):
     synced = []
-    bar.start_epoch()
-    for done in range(1, steps + 1):
+    bar.start_epoch(begun)
+    for done in range(begun + 1, steps + 1):
         clock.now += seconds
         if bar.due(done):
             synced.append(done)
@@ -48,7 +49,7 @@ def run_steps(bar, clock, seconds, steps):
 
 
 def test_slow_steps_get_their_estimate_after_the_first(clock, capsys):
-    bar = Progress("resnet18", steps=390, epochs=200, done_epochs=0, eval_share=0.0)
+    bar = Progress("resnet18", steps=390, epochs=200, done_steps=0, eval_share=0.0, stop=Stop())
     run_steps(bar, clock, 10.0, 1)
     err = capsys.readouterr().err
     assert err == "resnet18: 200 epochs take about 9.0 days (10,000 ms a step)\n"
@@ -57,15 +58,15 @@ def test_slow_steps_get_their_estimate_after_the_first(clock, capsys):
 
 
 def test_fast_steps_are_timed_without_the_first_and_then_rarely_waited_for(clock, capsys):
-    bar = Progress("mlp", steps=400, epochs=4, done_epochs=1, eval_share=0.3)
+    bar = Progress("mlp", steps=400, epochs=4, done_steps=600, eval_share=0.3, stop=Stop())
     clock.now += 1.0  # the first step is slow
-    synced = run_steps(bar, clock, 0.01, 400)
-    assert "3 epochs take about 13 s (10 ms a step)" in capsys.readouterr().err  # 3 * 400 * 0.01 * 1.1
+    synced = run_steps(bar, clock, 0.01, 400, begun=200)
+    assert "2.5 epochs take about 11 s (10 ms a step)" in capsys.readouterr().err  # 2.5 * 400 * 0.01 * 1.1
     assert len(synced) < 20
 
 
 def test_without_steps_to_watch_the_first_epoch_gives_the_estimate(clock, capsys):
-    bar = Progress("resnet18", steps=390, epochs=200, done_epochs=0, eval_share=0.2)
+    bar = Progress("resnet18", steps=390, epochs=200, done_steps=0, eval_share=0.2, stop=Stop())
     bar.start_epoch()
     bar.finish_epoch(3.0, {"test": 0.5})
     bar.finish_epoch(3.0, {"test": 0.6})

@@ -84,6 +84,9 @@ def test_an_epoch_that_goes_bad_ends_early_and_leaves_no_thread():
         def report(self, done):
             raise AssertionError("reported progress of a diverged run")
 
+        def enough(self, done):
+            return False
+
     watch = Watch()
     state, _ = epoch(initial(), 0, watch)
     assert (watch.last, int(state.bad_step)) == (4, 0)

@@ -13,6 +13,7 @@ import pytest
 from jax._src import array
 
 from edl_jax import training
+from edl_jax.core.stopping import Stop
 from edl_jax.training import loop as loops
 from edl_jax.training.epoch import CHECK_EVERY
 from edl_jax.training.progress import Progress
@@ -166,7 +167,7 @@ def test_an_epoch_fetches_nothing_scanned_and_once_for_many_steps_otherwise(fetc
 
 
 def test_watched_steps_fetch_for_the_estimate_and_then_as_rarely(fetches, capsys):
-    watch = Progress("a run", steps=STEPS, epochs=2, done_epochs=0, eval_share=0.0)
+    watch = Progress("a run", steps=STEPS, epochs=2, done_steps=0, eval_share=0.0, stop=Stop())
     assert 4 <= fetched(fetches, "steps", watch) <= 3 + 6  # the first steps are timed one by one
     assert "a run: 2 epochs take" in capsys.readouterr().err
     assert fetched(fetches, "steps", watch) == 3
