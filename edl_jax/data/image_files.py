@@ -55,7 +55,9 @@ def is_image(path: str) -> bool:
 
 
 def files_below(folder: str | Path) -> list[str]:
-    """Return the files in a folder and in those below, sorted; none is entered twice, as links could make it.
+    """Return the files in a folder and in those below, sorted, links to nothing among them.
+
+    No folder is entered twice, as links could make it.
 
     Raises:
       UserError: as `list_folder`.
@@ -68,7 +70,7 @@ def files_below(folder: str | Path) -> list[str]:
         if real not in entered:
             entered.add(real)
             found = list_folder(here)
-            paths += [entry.path for entry in found if entry.is_file()]
+            paths += [entry.path for entry in found if not entry.is_dir()]
             todo += [entry.path for entry in found if entry.is_dir()]
     return sorted(paths)
 
@@ -77,7 +79,7 @@ def list_folder(folder: str | Path) -> list[os.DirEntry[str]]:
     """Return what is in a folder by name, hidden entries left out.
 
     Raises:
-      UserError: it cannot be listed, or has a link to nothing.
+      UserError: it cannot be listed.
     """
     try:
         with os.scandir(folder) as listed:
@@ -85,9 +87,6 @@ def list_folder(folder: str | Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         hint = "change its permissions or leave it out"
         raise UserError(f"{folder} cannot be listed: {error.strerror}; {hint}") from error
-    for entry in found:
-        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - false of a circle as well
-            raise UserError(f"{entry.path} is a link to nothing: mend it or take it out of the folder")
     return found
 
 

@@ -49,7 +49,7 @@ def source(path: str) -> Source:
     top = local_path(path)
     require(top.is_dir(), f"no folder {top}: expected one that holds train/CLASS/FILE and val/CLASS/FILE")
     found = {split: next((top / n for n in names if (top / n).is_dir()), None) for split, names in _FOLDERS.items()}
-    listed = ", ".join([entry.name for entry in list_folder(top)][:10]) or "nothing"
+    listed = ", ".join([entry.name for entry in _entries(top)][:10]) or "nothing"
     test, train = found["test"], found["train"]
     if test is None:
         raise UserError(f"{top} has no folder test, val or validation, it has {listed}: expected val/CLASS/FILE")
@@ -76,7 +76,20 @@ def source(path: str) -> Source:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    return tuple(entry.name for entry in list_folder(folder) if entry.is_dir())
+    return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what `list_folder` does, all of which must be there."""
+    found = list_folder(folder)
+    for entry in found:
+        _require_target(entry.path)
+    return found
+
+
+def _require_target(path: str) -> None:
+    """Raise UserError where a path is a link to nothing, or of a circle."""
+    require(os.path.exists(path), f"{path} is a link to nothing: mend it or take it out of the folder")  # noqa: PTH110
 
 
 def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
@@ -86,6 +99,8 @@ def _files(folder: Path, classes: Sequence[str], split: str) -> list[_File]:
         if not (folder / name).is_dir():
             continue  # of the test part: no examples of that class
         paths = [path for path in files_below(folder / name) if is_image(path)]
+        for path in paths:
+            _require_target(path)
         require(len(paths) > 0, f"{folder / name} has no images, expected files named {' '.join(EXTENSIONS)}")
         files += [_File(path, label) for path in paths]
     random.Random(split).shuffle(files)
