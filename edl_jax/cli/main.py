@@ -118,7 +118,7 @@ def _import_jax() -> None:
     try:
         importlib.import_module("jax")
     except ValueError as error:
-        raise UserError(f"JAX does not start: {error}: correct the environment variable, or unset it") from error
+        raise UserError(f"JAX does not start ({error}): correct or unset the variable JAX_... that it names") from error
 
 
 def _import_command(name: str, args: list[str]) -> ModuleType:

@@ -55,10 +55,9 @@ def require_device() -> None:
         asked = jax.config.jax_platforms  # type: ignore[attr-defined]
         if not asked:
             raise UserError(f"JAX finds no device: {' '.join(str(error).split())}") from error
-        there = _platforms()
         raise UserError(
-            f"platform {asked!r}, asked for by JAX_PLATFORMS, is not there, but {' and '.join(there)} is: "
-            f"unset JAX_PLATFORMS, or set JAX_PLATFORMS={there[-1]}"
+            f"platform {asked!r}, asked for by JAX_PLATFORMS, is not there, expected one of {', '.join(_platforms())}: "
+            "unset JAX_PLATFORMS, or set JAX_PLATFORMS=cpu"
         ) from error
 
 
@@ -68,8 +67,11 @@ def _platforms() -> list[str]:
 
     asked = jax.config.jax_platforms  # type: ignore[attr-defined]
     jax.config.update("jax_platforms", None)
+    found = {"cpu"}  # always there
     try:
-        return sorted({device.platform for device in jax.devices()} | {"cpu"})
+        with contextlib.suppress(RuntimeError):
+            found |= {device.platform for device in jax.devices()}
+        return sorted(found)
     finally:
         backend.clear_backends()
         jax.config.update("jax_platforms", asked)

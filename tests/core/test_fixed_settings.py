@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edl_jax.core import jax_settings
+from edl_jax.core import environment, jax_settings
 from edl_jax.core.errors import DivergedError
 from edl_jax.loss.threads import Threads
 from edl_jax.training.epoch import epoch_order
@@ -67,6 +67,15 @@ def test_a_nan_that_debugging_finds_is_one_line(ahead):
 def test_an_error_that_is_not_of_debugging_is_as_it_was():
     with jax.debug_nans(True), jax.debug_infs(True), pytest.raises(ZeroDivisionError), jax_settings.fixed():
         raise ZeroDivisionError
+
+
+@jax_settings.fixed()
+def test_a_run_records_the_users_settings_that_change_digits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    with jax.default_matmul_precision("highest"):
+        found = environment.describe(tmp_path)["jax_settings"]
+    assert found.pop("jax_disable_most_optimizations", "True") == "True"  # of the tests
+    assert found == {"jax_default_matmul_precision": "highest", "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"}
 
 
 def test_the_order_of_an_epoch_is_int32_for_users_of_64_bits():
