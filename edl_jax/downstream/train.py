@@ -90,7 +90,8 @@ def _train(
         directory.save(0, state)  # so that a run which diverges at once also has a good checkpoint
     else:
         done, state = stored
-    directory.rewind("epoch", done)
+    measured = ("seconds", "train_seconds", "images_per_second", "test_accuracy", "test_ece")
+    directory.rewind("epoch", done, needs=(*measured, "val_accuracy") if config.val_size else measured)
     rows = directory.metrics()
     earlier_seconds = sum(row["seconds"] for row in rows)
 
