@@ -1,5 +1,6 @@
 """Folders of images: exact pixels, the order of `tfds.ImageFolder`, and one line about what is wrong with a folder."""
 
+import os
 import random
 
 import cv2
@@ -33,6 +34,14 @@ def write_folder(root, *, test="val", sizes=((8, 8),), count=4):
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("EDL_JAX_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "pets"
+
+
+def test_names_of_any_bytes(root):
+    write_folder(root)
+    for part in ("train", "val"):
+        (root / part / "dog").rename(root / part / os.fsdecode(b"\xff\n$"))
+    root = root.rename(root.with_name(os.fsdecode(b"\xfe[a]")))
+    assert data.load(str(root)).label_names == ("cat", os.fsdecode(b"\xff\n$"))
 
 
 @pytest.mark.parametrize("test", ["val", "test", "validation"])
