@@ -16,7 +16,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any
@@ -155,20 +155,26 @@ class Run:
         """Return the lines of metrics.jsonl: see `read_metrics`."""
         return read_metrics(self.path)
 
-    def rewind(self, counter: str, last: int) -> None:
+    def rewind(self, counter: str, last: int, *, needs: Collection[str] = ()) -> None:
         """Drop the lines of metrics.jsonl whose `counter` lies beyond `last` (they will be made again).
 
+        Args:
+          counter: name of what is counted, from 1, in each line.
+          last: its value at the checkpoint from which the run goes on.
+          needs: names of numbers from which the result is made.
+
         Raises:
-          UserError: lines up to there are missing or damaged, from which the result would be made; nothing is dropped.
+          UserError: lines up to there are missing or damaged, or lack a number; nothing is dropped.
         """
         rows = self.metrics()
         kept = [row for row in rows if row.get(counter) in range(last + 1)]
         found = collections.Counter(row[counter] for row in kept)
         each = max(found.values(), default=1)  # lines of a step
-        missing = [step for step in range(1, last + 1) if found[step] != each]
-        if missing:
+        lacking = [f"no line of {counter} {step}" for step in range(1, last + 1) if found[step] != each]
+        lacking += [f"no {x} of {counter} {row[counter]}" for row in kept for x in needs if row.get(x) is None]
+        if lacking:
             raise UserError(
-                f"{self.path / _METRICS} has not the line of {counter} {missing[0]}, and the checkpoint is of {last}: "
+                f"{self.path / _METRICS} has {lacking[0]}, and the checkpoint is of {last}: "
                 "put back a copy of that file, or start again with --overwrite"
             )
         text = "".join(json.dumps(row) + "\n" for row in kept)

@@ -62,7 +62,8 @@ def source(path: str) -> Source:
     for split, entries in files.items():
         for entry in entries:
             stat = Path(entry.path).stat()
-            digest.update(f"{split} {entry.label} {entry.path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            line = f"{split} {entry.label} {entry.path} {stat.st_size} {stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))  # names may have any bytes
     name = top.resolve().name
     return Source(
         name=str(top),

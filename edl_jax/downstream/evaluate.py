@@ -80,13 +80,11 @@ def run(
         raise UserError(f"{path} has no checkpoint to evaluate: train it with {command('downstream')} --out {path}")
     epoch, state = stored
     rows = _rows(path)
-    if rows and rows[-1].get("epoch", 0) > epoch and (path / "result.json").exists():
-        _LOGGER.warning(
-            "%s finished with epoch %d, and the newest checkpoint that is there is of epoch %d: evaluating that",
-            path,
-            rows[-1]["epoch"],
-            epoch,
-        )
+    last = max((int(row.get("epoch") or 0) for row in rows), default=0)
+    if last < config.epochs:
+        last -= last % config.checkpoint_every
+    if last > epoch:
+        _LOGGER.warning("the checkpoint of epoch %d is gone from %s: evaluating that of epoch %d", last, path, epoch)
     # The network reads images normalised as in its training.
     prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     size = min(_BATCH, len(chosen.test_images))

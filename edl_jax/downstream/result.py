@@ -99,7 +99,7 @@ def conclude(
         "dataset": config.dataset,
         **train,
         "generalization_gap": train["train_accuracy"] - last["test_accuracy"],
-        **{name: last[name] for name in ("test_accuracy", "test_nll", "test_ece")},
+        **{name: last.get(name) for name in ("test_accuracy", "test_nll", "test_ece")},
         **{f"test_{name}": metrics[name] for name in ("top5_accuracy", "brier", "ece_equal_mass") if name in metrics},
         **best_epoch(rows),
         **time_to_target(rows, config.target_accuracy),

@@ -130,7 +130,8 @@ def _train(session: _Session) -> tuple[training.TrainState, float]:
     directory, config, task, trainer, extras, stop, note = session
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     state, first, begun, seconds = _restored(session, trainer.init(init_key))
-    directory.rewind("epoch", first)
+    measured = ("seconds", "train_seconds", "images_per_second", "test_accuracy", "test_ece")
+    directory.rewind("epoch", first, needs=(*measured, "val_accuracy") if config.val_size else measured)
     rows = directory.metrics()
     earlier_seconds = sum(row["seconds"] for row in rows) + seconds
 

@@ -78,9 +78,10 @@ def run(config: DesignConfig, *, out: str | Path | None = None, overwrite: bool 
     report = design.report(mixture, target, config.num_classes, beta=config.beta)
     fields = {"mixture": to_dict(mixture), "margin": 0.0, "beta": config.beta, "num_classes": config.num_classes}
     names = " ".join((config.target, *config.parameters))
-    text = f"# Mixture whose optimum is {names}: {command('pretrain')} --config {path}\n"
+    text = f"# Mixture whose optimum is {names}: {command('pretrain')} --config {path}"
+    text = "".join(x if x.isprintable() else "?" for x in text)  # paths may hold the end of a line
     try:
-        write_atomic(path, (text + yaml.safe_dump(fields, sort_keys=False)).encode())
+        write_atomic(path, (f"{text}\n" + yaml.safe_dump(fields, sort_keys=False)).encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
     title = loss.title(config.target, chosen)

@@ -344,15 +344,17 @@ def test_metrics_leaves_out_what_a_kill_cut(tmp_path):
         (b'{"step": "2"}', "step is a str, expected a number"),
         (b'{"step": \xff}', "invalid start byte"),
         (b"[" * 100_000, "nested too deeply"),
-        (None, "has not the line of step 2"),
+        (None, "has no line of step 2"),
+        (b'{"step": 2, "x": null}', "has no x of step 2"),
     ],
 )
 def test_lines_behind_a_damaged_one_are_not_dropped(tmp_path, line, reason):
     run = start(tmp_path / "run")
-    content = b"\n".join(part for part in (b'{"step": 1}', line, b'{"step": 3}', b"") if part is not None)
+    parts = (b'{"step": 1, "x": 1}', line, b'{"step": 3, "x": 0.5}', b"")
+    content = b"\n".join(part for part in parts if part is not None)
     (run.path / "metrics.jsonl").write_bytes(content)
     with pytest.raises(UserError, match=reason):
-        run.rewind("step", 3)
+        run.rewind("step", 3, needs=["x"])
     assert (run.path / "metrics.jsonl").read_bytes() == content
 
 

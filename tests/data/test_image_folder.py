@@ -1,5 +1,6 @@
 """Folders of images: exact pixels, the order of `tfds.ImageFolder`, and one line about what is wrong with a folder."""
 
+import os
 import random
 
 import cv2
@@ -42,6 +43,14 @@ def clutter(folder):
     for name in (".cache", "__MACOSX/cat", "cat/empty.png", "cat/deep/.hidden"):
         (folder / name).mkdir(parents=True)
     (folder / "__MACOSX" / "cat" / "0.png").write_text("no image")
+
+
+def test_names_of_any_bytes(root):
+    write_folder(root)
+    for part in ("train", "val"):
+        (root / part / "dog").rename(root / part / os.fsdecode(b"\xff\n$"))
+    root = root.rename(root.with_name(os.fsdecode(b"\xfe[a]")))
+    assert data.load(str(root)).label_names == ("cat", os.fsdecode(b"\xff\n$"))
 
 
 @pytest.mark.parametrize("test", ["val", "test", "validation"])

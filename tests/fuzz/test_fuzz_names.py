@@ -80,7 +80,12 @@ def check_run(data: st.DataObject, root: Path) -> None:
         must(("evaluate", out), name)
         must(("summarize", out), name)
         must(("losses", "focal", "--save", out / "loss.safetensors"), name)
+        must(
+            ("design-mixture", "--target", out / "loss.safetensors", "--knots", "9", "--out", out / "designed.yaml"),
+            name,
+        )
         with no_work():
+            must(("pretrain", "--config", out / "designed.yaml", "--out", out / "pretrain"), name, codes=(2,))
             must((*train, "--loss", out / "loss.safetensors", "--out", out / "other"), name, codes=(2,))
     finally:
         shutil.rmtree(out, ignore_errors=True)

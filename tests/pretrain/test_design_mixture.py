@@ -1,6 +1,7 @@
 """`edl-jax design-mixture`: from a wanted loss to a preset whose mixture makes evolution find it."""
 
 import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -164,6 +165,8 @@ def quick(monkeypatch):
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", ["mine.yaml", "mine.png"])
 def test_existing_files_are_replaced_only_when_asked_to(name, tmp_path):
+    tmp_path = tmp_path / os.fsdecode(b"a\n\xff: [")  # which the preset's first line names
+    tmp_path.mkdir()
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=rf"{name} exists: give --overwrite to replace it, or another --out"):
         run(DesignConfig(), out=tmp_path / "mine.yaml")
