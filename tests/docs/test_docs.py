@@ -18,7 +18,7 @@ from edl_jax.study import ablate, losses, summary
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-_LOOP_VARIABLES = {"$seed": "0", "$loss": "edl"}
+_LOOP_VARIABLES = {"$seed": "0", "$loss": "edl", "$resume": ""}
 
 
 def commands() -> list[str]:
