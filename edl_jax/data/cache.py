@@ -77,7 +77,7 @@ def load(entry: Path, layout: Mapping[str, Array]) -> Entry | None:
         if entry.exists():
             _log.warning("cache entry %s is incomplete: decoding again", entry)
         return None
-    except (OSError, TypeError, ValueError, LookupError, EOFError) as error:
+    except Exception as error:  # whatever NumPy makes of a damaged header
         _log.warning("cache entry %s is damaged (%s): decoding again", entry, type(error).__name__)
         return None
     expected = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in layout.items()}

@@ -217,6 +217,9 @@ def test_damage_inside_a_very_large_entry_is_not_looked_for(tmp_path, monkeypatc
     truncate(tmp_path / "entry" / "images.npy")
     assert cache.load(tmp_path / "entry", LAYOUT) is None
     assert "is damaged (ValueError): decoding again" in caplog.text
+    file = tmp_path / "entry" / "images.npy"
+    file.write_bytes(b"\x93NUMPY\x01\x00\x06\x00{'a': ")  # a header that Python's tokenizer stumbles over
+    assert cache.load(tmp_path / "entry", LAYOUT) is None
 
 
 def edit_info(version_dir, **changes):

@@ -76,6 +76,11 @@ class Outcome:
             expected = len(lines)
         if not self.trace and len(lines) != expected:
             found.append(f"{len(lines)} error lines with exit code {self.code}, expected {expected}")
+        # What the file system says may stand as it is, since it names the file.
+        if "--debug shows the traceback" in self.err and not re.search(
+            r"error: \w*(OS|Directory|File\w+)Error", self.err
+        ):
+            found.append("an error that nobody has foreseen")
         if "Traceback (most recent call last)" in self.err:
             found.append("a traceback on stderr")
         if any(not line.removeprefix("error: ").strip() for line in lines):

@@ -25,7 +25,10 @@ def faults(scenario: Scenario, name: str, before: dict, outcome: Outcome) -> lis
     """Return what a call broke after the file `name` was damaged; `before` is what the folder held before that."""
     found, after = outcome.faults, tree(scenario.root)
     others = [{k: x for k, x in files.items() if k != name} for files in (before, after)]
-    allowed = scenario.replaced if outcome.code == 0 or not scenario.work else NOTED
+    allowed = NOTED
+    # What is stopped by a folder in place of a file had begun its work.
+    if outcome.code == 0 or not scenario.work or "Is a directory" in outcome.err:
+        allowed = scenario.replaced
     if outcome.code != 0:  # decoded images may be kept before something else is refused
         others[1] = {k: x for k, x in others[1].items() if k in before or not k.startswith("cache/")}
     if lost := changes(*others, rf"{allowed}|{re.escape(name)}/.*"):
