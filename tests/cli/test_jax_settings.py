@@ -21,7 +21,7 @@ from edl_jax.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
-# Each is one variable or several: name=value.
+# Each is the variables of one process: name=value.
 SETTINGS = [
     "JAX_ENABLE_X64=1",
     "JAX_DEBUG_NANS=1 JAX_DEBUG_INFS=1",
@@ -29,21 +29,14 @@ SETTINGS = [
     "JAX_NUMPY_DTYPE_PROMOTION=strict",
     "JAX_DISABLE_JIT=1",
     "JAX_CHECK_TRACER_LEAKS=1",
-    "JAX_DEBUG_KEY_REUSE=1",
-    "JAX_ENABLE_CHECKS=1",
-    "JAX_LEGACY_PRNG_KEY=error",
-    "JAX_LOG_COMPILES=1",
+    "JAX_DEBUG_KEY_REUSE=1 JAX_ENABLE_CHECKS=1 JAX_LEGACY_PRNG_KEY=error JAX_LOG_COMPILES=1",
     "JAX_DEFAULT_MATMUL_PRECISION=highest",
-    "JAX_DEFAULT_PRNG_IMPL=rbg",
-    "JAX_DEFAULT_PRNG_IMPL=unsafe_rbg",
-    "JAX_THREEFRY_PARTITIONABLE=0",
+    "JAX_DEFAULT_PRNG_IMPL=rbg JAX_THREEFRY_PARTITIONABLE=0",
     "JAX_TRANSFER_GUARD=disallow",
-    "JAX_NUM_CPU_DEVICES=2",
-    "JAX_DEFAULT_DEVICE=cpu",
-    "JAX_PLATFORMS=cuda,cpu",
+    "JAX_NUM_CPU_DEVICES=2 JAX_DEFAULT_DEVICE=cpu JAX_PLATFORMS=cuda,cpu",
     "JAX_COMPILATION_CACHE_DIR=/dev/null/cache",
 ]
-# After a stop, as that of Ctrl-C, in the middle; what --resume continues is copied from the folder of a plain run.
+# What --resume continues is copied from a plain run that was stopped in the middle, as by Ctrl-C.
 COMMANDS = {
     "pretrain": ["pretrain", "--config", "debug", "--out", "pretrain"],
     "downstream": ["downstream", "--config", "debug", "--out", "downstream"],
