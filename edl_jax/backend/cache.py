@@ -22,7 +22,7 @@ def enable() -> None:
     import jax
     import platformdirs
 
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    chosen = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if chosen and "://" not in chosen and not _is_writable(Path(chosen)):
         _LOGGER.warning("JAX_COMPILATION_CACHE_DIR is %s, which cannot be written: no compiled program is kept", chosen)
         jax.config.update("jax_enable_compilation_cache", False)  # else JAX would warn in lines of its own

@@ -15,7 +15,7 @@ import safetensors.numpy
 from jax import export as jax_export
 
 from edl_jax import __version__
-from edl_jax.core import status
+from edl_jax.core import jax_settings, status
 from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.core.files import write_atomic, write_json
 from edl_jax.downstream import load_exported
@@ -53,6 +53,7 @@ until they cover these sides, and cut from the centre. The computation is in {pr
 """
 
 
+@jax_settings.fixed()
 def export(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from edl_jax import data
+from edl_jax.core import jax_settings
 from edl_jax.core.errors import UserError, command, local_path, require, unknown
 from edl_jax.core.files import read_json, write_atomic
 from edl_jax.data.image_files import CHANNELS
@@ -45,6 +46,7 @@ class Prediction:
     error: str | None = None
 
 
+@jax_settings.fixed()
 def predict(
     run: str | os.PathLike[str],
     images: Iterable[str | os.PathLike[str]],
@@ -78,7 +80,8 @@ def predict(
     channels = classifier.signature.image_shape[-1]
     require(channels in CHANNELS, f"the network takes images of {channels} channels, expected 1 (grey) or 3 (RGB)")
     scale = _temperature(local_path(run).absolute(), classifier) if temperature else 1.0
-    return _predictions(classifier, files, top, scale)
+    size = max(1, min(_BATCH, len(files), _BATCH_BYTES // math.prod(classifier.signature.image_shape)))
+    return _predictions(classifier, classifier.compile(size), size, files, top, scale)
 
 
 def _temperature(path: Path, classifier: Classifier) -> float:
@@ -98,7 +101,14 @@ def _temperature(path: Path, classifier: Classifier) -> float:
     return found
 
 
-def _predictions(classifier: Classifier, files: Sequence[Path], top: int, temperature: float) -> Iterator[Prediction]:
+def _predictions(
+    classifier: Classifier,
+    logits_of: Callable[[np.ndarray], jax.Array],
+    size: int,
+    files: Sequence[Path],
+    top: int,
+    temperature: float,
+) -> Iterator[Prediction]:
     names, shape = classifier.signature.label_names, classifier.signature.image_shape
 
     def read(file: Path) -> np.ndarray | str:
@@ -107,8 +117,6 @@ def _predictions(classifier: Classifier, files: Sequence[Path], top: int, temper
         except UserError as error:
             return str(error)
 
-    size = max(1, min(_BATCH, len(files), _BATCH_BYTES // math.prod(shape)))
-    logits_of = classifier.compile(size)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(desc="predicting", total=len(files), unit=" images", disable=None, leave=False) as bar,
@@ -120,7 +128,8 @@ def _predictions(classifier: Classifier, files: Sequence[Path], top: int, temper
             for row, image in enumerate(found):
                 if not isinstance(image, str):
                     images[row] = image
-            logits = np.asarray(jax.device_get(logits_of(images)), np.float64) / temperature
+            with jax_settings.fixed():
+                logits = np.asarray(jax.device_get(logits_of(images)), np.float64) / temperature
             for file, image, row in zip(chunk, found, logits, strict=False):
                 if isinstance(image, str):
                     yield Prediction(str(file), error=image)

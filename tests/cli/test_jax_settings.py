@@ -138,6 +138,8 @@ COMPUTING = [
     ["downstream", "--config", "debug"],
     ["downstream", "--config", "debug", "--seeds", "0", "1"],
     ["evaluate", "run"],
+    ["predict", "run", "image.png"],
+    ["export", "run", "--out", "model"],
     ["ablate"],
     ["losses", "edl"],
     ["losses", "--table"],

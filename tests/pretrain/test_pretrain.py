@@ -417,6 +417,7 @@ def test_profile_prints_four_lines(debug_run, tmp_path, monkeypatch, capsys):
     for name, value in (("_MATRIX", 64), ("_VECTOR", 1 << 18), ("_REPEATS", 2)):
         monkeypatch.setattr(roofline, name, value)
     monkeypatch.setattr(pretrain, "conclude", lambda *_: read(debug_run[0] / "result.json"))
+    monkeypatch.setattr(pretrain, "draw", lambda *_: None)
     assert cli.main(["pretrain", "--config", "debug", "--profile", "--out", str(tmp_path / "run")]) == 0
     lines = capsys.readouterr().out.splitlines()[:4]
     assert lines[0].startswith("profile: ")
