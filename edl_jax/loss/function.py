@@ -61,7 +61,8 @@ class LossFunction:
             f"Loss {self.name}.\n\nformula: {self.formula}\nparameters: {parameters}\nsource: {self.source}\n\n"
             "Call it with logits and labels: see `edl_jax.loss.Loss` for arguments, shapes, dtypes and errors."
         )
-        object.__setattr__(self, "__name__", self.name)
+        # A path may have bytes that are no text, which the name of a program may not.
+        object.__setattr__(self, "__name__", self.name.encode("utf-8", "backslashreplace").decode())
         object.__setattr__(self, "__doc__", doc)  # what help() shows of an instance
 
     @property

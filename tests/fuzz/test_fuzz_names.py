@@ -67,7 +67,7 @@ def check_run(data: st.DataObject, root: Path) -> None:
     name = data.draw(names, label="name")
     relative = data.draw(st.booleans(), label="relative")
     out, train = root / name, ("downstream", *SMALL)
-    given = f"--out={name}" if relative and not name.startswith("~") else f"--out={out}"
+    given = f"--out=./{name}" if relative else f"--out={out}"
     try:
         must((*train, given), name)
         if not (out / "result.json").is_file():

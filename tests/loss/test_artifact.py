@@ -90,6 +90,12 @@ def test_every_kind_comes_back(name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.params, stored.params)
 
 
+def test_a_path_of_any_bytes_names_a_program(artifact, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff\n$.safetensors")
+    loss.save(artifact, path)
+    jax.eval_shape(jax.jit(loss.load(path)), jnp.zeros((2, 3)), jnp.zeros(2, int))
+
+
 def test_files_of_format_version_1_still_load():
     """The first default prior, beside the float64 forward pass of `loss_reference.learned` on it."""
     function = loss.load(FORMAT_V1)
