@@ -17,10 +17,12 @@ from edl_jax.core.stopping import Stop, Stopped
 ROOT = Path(__file__).parents[2]
 # Each case says `ready` and is sent a signal. Nothing is imported that takes time.
 SCRIPT = """
-import gc, hashlib, sys, threading, time
+import gc, hashlib, signal, sys, threading, time
 from pathlib import Path
 from edl_jax.core import signals, streams
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and under nohup
 signals._GRACE_SECONDS = signals._AGAIN_SECONDS = 0.2
 signals._LOOK_SECONDS = 0.02
 

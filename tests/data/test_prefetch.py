@@ -44,4 +44,4 @@ def test_an_error_is_raised_in_its_turn_and_no_thread_stays():
     deadline = time.time() + 5
     while threading.active_count() > before and time.time() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of earlier tests may end meanwhile

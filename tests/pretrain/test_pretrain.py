@@ -199,13 +199,12 @@ def test_a_run_that_is_stopped_within_a_chunk_goes_on_at_the_next_generation(deb
         signal.raise_signal(signal.SIGUSR1)
         return rows(*args)
 
+    shown = min(str(tmp_path / "run"), os.path.relpath(tmp_path / "run"), key=len)
     line = ["pretrain", "--config", "debug", "--out", str(tmp_path / "run"), "--requeue-signal", "USR1"]
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "_rows", stopped)
         assert cli.main(line) == 128 + signal.SIGUSR1
-    said = (
-        f"stopped by SIGUSR1 after generation 1 of 6: give the same command with --out {tmp_path / 'run'} and --resume"
-    )
+    said = f"stopped by SIGUSR1 after generation 1 of 6: give the same command with --out {shown} and --resume"
     assert capsys.readouterr().err == f"{said} to go on\n"
     assert [row["generation"] for row in rows_of(tmp_path / "run")] == [1]
     assert_same_run(run_here(tmp_path / "run", "--resume")[0], debug_run[0])

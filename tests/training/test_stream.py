@@ -93,7 +93,7 @@ def test_an_epoch_that_goes_bad_ends_early_and_leaves_no_thread():
     deadline = time.time() + 5
     while threading.active_count() > before and time.time() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of earlier tests may end meanwhile
 
 
 def test_an_image_that_cannot_be_read_stops_the_epoch():
