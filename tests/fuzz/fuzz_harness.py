@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def call(arguments: Sequence[str]) -> Outcome:
     """Run one command in this process."""
     arguments = tuple(map(str, arguments))
     code, trace = None, ""
-    with _streams() as (out, err), _no_pickle() as unpickled, _time_limit():
+    with _streams() as (out, err), _no_pickle() as unpickled, _time_limit(), warnings.catch_warnings():
+        warnings.simplefilter("default")  # as a person has it
         try:
             code = main(arguments)
         except SystemExit as error:  # --help of the parser

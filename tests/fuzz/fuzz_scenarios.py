@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ from edl_jax.loss.networks import kinds
 from edl_jax.plot import classifier, pretraining
 from edl_jax.pretrain import evolve
 from edl_jax.study import losses
-from edl_jax.study.ablate import measurement, report
+from edl_jax.study.ablate import figures, measurement
+from edl_jax.training.progress import Progress
 
 # What a run measures, which two equal ones do not share.
 TIMINGS = re.compile(r".*seconds.*|.*_per_second|peak_memory_mib")
@@ -36,12 +38,15 @@ SMALL = ("--config", "debug", "--train-size", "128", "--epochs", "3")
 STOPPED = "stopped before training"
 # Shares of the mutations, by scenario: few of what takes a second. With those of presets, flags and names they make 1.
 SHARES = {
-    "finished": 0.11,
-    "half": 0.08,
+    "finished": 0.09,
+    "half": 0.05,
+    "stopped": 0.03,
     "evaluated": 0.04,
     "evaluated half": 0.04,
-    "seeds": 0.09,
-    "summary": 0.09,
+    "predicted": 0.04,
+    "exported": 0.003,
+    "seeds": 0.08,
+    "summary": 0.08,
     "pretrain": 0.015,
     "pretrain half": 0.015,
     "ablate": 0.03,
@@ -129,7 +134,7 @@ def quick_programs(draw: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (seeds, single):
             patch.setattr(module, "Trainers", SharedTrainers)
-        for module, name in () if draw else ((classifier, "draw"), (pretraining, "draw"), (report, "_figures")):
+        for module, name in () if draw else ((classifier, "draw"), (pretraining, "draw"), (figures, "draw")):
             patch.setattr(module, name, lambda *_, **__: None)
         yield
 
@@ -172,6 +177,22 @@ def killed(arguments: Sequence[str], saves: int) -> None:
         with contextlib.suppress(Killed):
             call(arguments)
     assert len(done) == saves
+
+
+def stopped(arguments: Sequence[str], steps: int) -> None:
+    """Run a command that meets SIGTERM after so many steps."""
+    enough, left = Progress.enough, [steps]
+
+    def meet(self, done):
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return enough(self, done)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "enough", meet)
+        outcome = call(arguments)
+    assert outcome.code == 128 + signal.SIGTERM, str(outcome)
 
 
 def succeed(arguments: Sequence[str]) -> None:
@@ -227,21 +248,31 @@ def artifacts(folder: Path) -> None:
 def prepared(root: Path) -> dict[str, Scenario]:
     """Make all runs, each in a folder of its own, and return what is called on them."""
     found: dict[str, Scenario] = {}
-    run, half = root / "finished" / "run", root / "half" / "run"
+    run, half, midway = (root / name / "run" for name in ("finished", "half", "stopped"))
     environment = r"(.*/)?environment\.json"
-    for path in (run, half):
+    for path in (run, half, midway):
         path.parent.mkdir()
     base = ("downstream", *SMALL)
     succeed((*base, "--out", run))
     killed((*base, "--out", half), saves=3)  # that of the start, and two of epochs
+    stopped((*base, "--out", midway), steps=5)  # the first of the third epoch
+    assert (midway / "stopped").is_dir()
     resume = (*base, "--out", run, "--resume")
-    whole = r"run/(config|environment|result|report)\.json|run/metrics\.jsonl|run/checkpoints/.*"
+    whole = r"run/(config|classifier|environment|result|report)\.json|run/metrics\.jsonl|run/checkpoints/.*"
     found["finished"] = Scenario(
         run.parent, resume, whole, rf"{environment}|run/checkpoints.*", "run/result.json", r"run/checkpoints/.*"
     )
-    work = rf"{environment}|run/(result|report)\.json|run/metrics\.jsonl|run/checkpoints.*"
+    work = rf"{environment}|run/(classifier|result|report)\.json|run/metrics\.jsonl|run/checkpoints.*"
     found["half"] = Scenario(
         half.parent, (*base, "--out", half, "--resume"), whole, work, "run/result.json", r"run/checkpoints/.*"
+    )
+    found["stopped"] = dataclasses.replace(
+        found["half"],
+        root=midway.parent,
+        arguments=(*base, "--out", midway, "--resume"),
+        damaged=r"run/metrics\.jsonl|run/(checkpoints|stopped)/.*",
+        replaced=rf"{work}|run/stopped.*",
+        exact=r"run/(checkpoints|stopped)/.*",
     )
     for name, source in (("evaluated", run), ("evaluated half", half)):
         (root / name).mkdir()
@@ -252,6 +283,16 @@ def prepared(root: Path) -> dict[str, Scenario]:
             found[name], result="run/evaluation/digits.json", exact=r"(?!run/config).*", may_warn=True
         )
 
+    folder = root / "predicted"
+    shutil.copytree(root / "evaluated" / "run", folder / "run")
+    succeed(("evaluate", folder / "run", "--temperature"))
+    image_folder(folder / "images", ("a",), count=3)
+    read = r"run/(config|classifier)\.json|run/(checkpoints|evaluation)/.*|images/.*"
+    line = ("predict", folder / "run", folder / "images", "--temperature")
+    found["predicted"] = Scenario(folder, line, read, r"(?!)")
+    line = ("export", folder / "run", "--out", folder / "new")
+    found["exported"] = Scenario(folder, line, r"run/(config|classifier)\.json|run/checkpoints/.*", r"new(/.*)?")
+
     folder = root / "seeds"
     folder.mkdir()
     several = (*base, "--seeds", "0", "1", "--out", folder / "run")
@@ -260,7 +301,7 @@ def prepared(root: Path) -> dict[str, Scenario]:
         folder,
         (*several, "--resume"),
         r".*\.jsonl?|run/checkpoints/.*",
-        rf"{environment}|run/result\.json|run/seed-\d(/checkpoints.*|/result\.json|/report\.json|/metrics\.jsonl)?",
+        rf"{environment}|run/result\.json|run/seed-\d(/checkpoints.*|/result\.json|/report\.json|/classifier\.json|/metrics\.jsonl)?",
     )
     folder = root / "summary"
     folder.mkdir()
