@@ -112,7 +112,8 @@ def fuzz(share: float, check: Callable[[st.DataObject], None]) -> None:
         try:
             check(data)
         except FaultError as error:
-            note(f"again: EDL_JAX_MUTATIONS={MUTATIONS} EDL_JAX_FUZZ_SEED={SEED}, and this test alone")
+            test = os.environ["PYTEST_CURRENT_TEST"].removesuffix(" (call)")
+            note(f"again: EDL_JAX_MUTATIONS={MUTATIONS} EDL_JAX_FUZZ_SEED={SEED} pytest -m slow {shlex.quote(test)}")
             raise FaultError(error) from None
 
     run()
