@@ -51,8 +51,6 @@ def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates, huge integers
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds a {type(values).__name__}, expected a mapping of config keys to values")
     return override(default, values, source=str(path))
 
 
@@ -69,6 +67,8 @@ def override(config: ConfigT, values: Mapping[str, Any], *, source: str | None =
       UserError: unknown key (closest names listed), wrong type, or a value that the config refuses.
     """
     named = source or "config"
+    if not isinstance(values, Mapping):  # of a file that someone wrote
+        raise UserError(f"{named} holds a {type(values).__name__}, expected a mapping of config keys to values")
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     for key, value in values.items():

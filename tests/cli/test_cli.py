@@ -47,6 +47,8 @@ def obstacles(tmp_path_factory):
     Run.open("pretrain", config, out=folder / "run").close()
     Run.open("pretrain", dataclasses.replace(config, seed=5), out=folder / "damaged").close()
     (folder / "damaged" / "config.json").write_text('{"command": "pre')
+    (folder / "listed").mkdir()
+    (folder / "listed" / "config.json").write_text('{"command": "pretrain", "config": [1]}')
     return folder
 
 
@@ -126,6 +128,7 @@ BAD = {
     "pretrain --resume --overwrite --out run": "--resume and --overwrite contradict each other",
     "pretrain --resume --out run --seed 1 --num-classes 3": " config (config.num_classes: 10 -> 3; config.seed: 0 -> ",
     "pretrain --resume --out damaged": "config.json is damaged",
+    "pretrain --resume --out listed": "config.json holds a list, expected a mapping",
     "ablate --config debug --out notes": "notes exists: give --resume to continue it",
     "ablate --config debug --out run --resume": "cannot resume",
     "downstream --config debug --resume --out run": "cannot resume",
