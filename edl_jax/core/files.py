@@ -72,7 +72,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
       ValueError: it says something else; the message is what one would tell a person.
     """
     try:
-        value = json.loads(content.decode(), parse_int=_whole_number)
+        value = json.loads(content.decode(), parse_int=_integer, parse_float=_finite, parse_constant=_finite)
         json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files may have any bytes
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
@@ -81,10 +81,17 @@ def parse_json(content: bytes) -> dict[str, Any]:
     return value
 
 
-def _whole_number(text: str) -> int:
+def _integer(text: str) -> int:
     value = int(text)
     if not -(2**63) <= value < 2**63:  # no float, and no count of anything
         raise ValueError(f"the number {text[:20]}... is too large")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # which is written as null
+        raise ValueError(f"it holds the number {text}")
     return value
 
 

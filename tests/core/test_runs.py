@@ -346,6 +346,9 @@ def test_metrics_leaves_out_what_a_kill_cut(tmp_path):
         (b"[" * 100_000, "nested too deeply"),
         (None, "has no line of step 2"),
         (b'{"step": 2, "x": null}', "has no x of step 2"),
+        (b'{"step": 2, "x": NaN}', "it holds the number NaN"),
+        (b'{"step": 2, "x": 1e999}', "it holds the number 1e999"),
+        (b'{"step": 99999999999999999999}', "the number 99999999999999999999... is too large"),
     ],
 )
 def test_lines_behind_a_damaged_one_are_not_dropped(tmp_path, line, reason):
