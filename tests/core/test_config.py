@@ -5,6 +5,7 @@ import pytest
 
 from edl_jax.core import config as presets
 from edl_jax.core.errors import UserError
+from edl_jax.core.files import parse_json
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.ablate.study import AblateConfig
@@ -277,3 +278,14 @@ class Growing:
 def test_fields_that_may_grow_do_so_at_their_end_alone(stored, refused):
     stored = {"fixed": [1, 2], **stored}
     assert presets.differences(presets.grown(stored, Growing()), presets.to_dict(Growing())) == refused
+
+
+def test_settings_that_are_no_mapping_are_refused_in_one_line():
+    with pytest.raises(UserError, match=r"run/config.json holds a list, expected a mapping of config keys"):
+        presets.override(PretrainConfig(), [1], source="run/config.json")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999"])
+def test_json_that_holds_no_finite_number_is_damaged(number):
+    with pytest.raises(ValueError, match=f"it holds the number {number}"):
+        parse_json(f'{{"seconds": {number}}}'.encode())
