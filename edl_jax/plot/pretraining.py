@@ -19,6 +19,8 @@ _SMOOTH = 25  # windows of a running mean in a run
 _FLOOR = 1e-5  # of F/F* - 1: below are rounding and the grid of F*
 # Of a loss that takes any number of classes.
 _CLASSES = 10
+# A band below the learned line, which would hide a line as thin as itself.
+_OPTIMUM: Mapping[str, Any] = {"color": GREEN, "lw": 5.0, "alpha": 0.35, "label": "optimum"}
 _HISTOGRAM_SAMPLE = (1 << 18) // 10
 
 
@@ -116,10 +118,9 @@ def loss_shape(path: Path, artifact: loss.Artifact, optimum: loss.Artifact | Non
     with _axes(path, columns=2) as (left, right):
         for axis in (left, right):
             axis.plot(p, reference, color=ORANGE, ls="--", label="cross-entropy")
-            axis.plot(p, learned, color=BLUE, label="learned")
             if optimum is not None:
-                known = evaluate(optimum, log_p, labels)[0]
-                axis.plot(p, known, color=GREEN, ls=":", lw=1.2, label="optimum")
+                axis.plot(p, evaluate(optimum, log_p, labels)[0], **_OPTIMUM)
+            axis.plot(p, learned, color=BLUE, label="learned")
             axis.set(xlabel="$p_t$, probability of the true class", ylabel="loss")
             axis.legend()
         left.set(title="Loss", ylim=(-0.2, 6.0))
@@ -137,10 +138,9 @@ def gradient_profile(path: Path, artifact: loss.Artifact, optimum: loss.Artifact
     with _axes(path) as (axis,):
         axis.axhline(0.0, color=GREY, lw=0.8)
         axis.plot(gap, 1.0 - np.exp(log_p[:, 0]), color=ORANGE, ls="--", label="cross-entropy")
-        axis.plot(gap, -evaluate(artifact, log_p, labels)[1][:, 0], color=BLUE, label="learned")
         if optimum is not None:
-            pull = -evaluate(optimum, log_p, labels)[1][:, 0]
-            axis.plot(gap, pull, color=GREEN, ls=":", lw=1.2, label="optimum")
+            axis.plot(gap, -evaluate(optimum, log_p, labels)[1][:, 0], **_OPTIMUM)
+        axis.plot(gap, -evaluate(artifact, log_p, labels)[1][:, 0], color=BLUE, label="learned")
         axis.set(
             xlabel=f"logit of the true class minus the (equal) others, {classes} classes",
             ylabel="pull on the true class's logit",
