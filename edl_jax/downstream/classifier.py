@@ -88,11 +88,14 @@ class Classifier:
     model: nn.Module
     variables: Mapping[str, Any]
 
+    def prepare(self, images: jax.Array) -> jax.Array:
+        """Return the network's input for images [N, H, W, C] uint8; it can be traced."""
+        mean, std = (jnp.asarray(numbers, jnp.float32) for numbers in (self.signature.mean, self.signature.std))
+        return data.normalize(images, mean, std, jnp.dtype(self.signature.precision))
+
     def apply(self, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         """Return the logits [N, number of classes] float32 of images [N, H, W, C] uint8; it can be traced."""
-        mean, std = (jnp.asarray(numbers, jnp.float32) for numbers in (self.signature.mean, self.signature.std))
-        inputs = data.normalize(images, mean, std, jnp.dtype(self.signature.precision))
-        return jnp.asarray(self.model.apply(variables, inputs, train=False)).astype(jnp.float32)
+        return jnp.asarray(self.model.apply(variables, self.prepare(images), train=False)).astype(jnp.float32)
 
     def compile(self, batch_size: int) -> Callable[[np.ndarray], jax.Array]:
         """Return the function images [batch_size, H, W, C] uint8 -> logits [batch_size, number of classes] float32."""

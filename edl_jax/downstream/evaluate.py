@@ -1,6 +1,5 @@
 """A trained classifier looked at closely: `python run.py evaluate RUN [--dataset D]`."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Mapping
@@ -8,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core import jax_settings
-from edl_jax.core.errors import UserError, command, local_path, require
+from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.core.files import write_json
-from edl_jax.core.runs import read_checkpoint, read_metrics
-from edl_jax.downstream.classifier import read_config
-from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.task import initial_state, make_optimizer, prepare_task
+from edl_jax.core.runs import read_metrics
+from edl_jax.downstream.classifier import Classifier, load_classifier, read_config
 from edl_jax.plot import classifier
 from edl_jax.plot.style import check_format
 from edl_jax.training.report import Report, make_report
@@ -41,6 +37,9 @@ def run(
 ) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a downstream run on test images; the run itself is left as it is.
 
+    The network computes in the run's precision, as it does in `predict`, so that its numbers are the run's on any
+    machine and a temperature fits them. What the run was trained on need not be there when another set is evaluated.
+
     Args:
       path: run directory.
       dataset: data set whose test images are used (default: that of the run).
@@ -57,7 +56,7 @@ def run(
       beside it.
 
     Raises:
-      UserError: no downstream run or checkpoint at `path`, a data set whose images or classes the network does not
+      UserError: as `load_classifier`, a data set whose images or classes the network does not
         take, absent data, or an evaluation that exists.
     """
     check_format(figure_format)
@@ -66,30 +65,19 @@ def run(
     name = data.canonical_name(dataset or config.dataset)
     out = path / "evaluation" / f"{data.file_stem(name)}.json"
     require(overwrite or not out.exists(), f"{out} exists: give --overwrite to replace it")
-    # Neither the loss nor what was done to the training labels matters here: its artifact may be gone.
-    network_only = dataclasses.replace(config, loss="cross_entropy", loss_parameters=(), label_noise=0.0)
-    task = prepare_task(network_only, data_dir, cache_dir)
-    chosen = (
-        task.dataset if name == config.dataset else data.load(name, data_dir, cache_dir, image_size=config.image_size)
-    )
-    _check_fits(config, task.dataset, chosen)
-    optimizer = make_optimizer(config, task.schedule)
-    create = jax.jit(lambda key: initial_state(key, config, task.model, task.images.shape[1:], optimizer))
-    stored = read_checkpoint(path, create(jax.random.key(config.seed)))
-    if stored is None:
-        raise UserError(f"{path} has no checkpoint to evaluate: train it with {command('downstream')} --out {path}")
-    epoch, state = stored
-    rows = _rows(path)
+    chosen = data.load(name, data_dir, cache_dir, image_size=config.image_size)
+    network = load_classifier(path, data_dir=data_dir, cache_dir=cache_dir)
+    _check_fits(network, chosen)
+    rows, epoch = _rows(path), network.epoch
     last = max((int(row.get("epoch") or 0) for row in rows), default=0)
     if last < config.epochs:
         last -= last % config.checkpoint_every
     if last > epoch:
         _LOGGER.warning("the checkpoint of epoch %d is gone from %s: evaluating that of epoch %d", last, path, epoch)
-    # The network reads images normalised as in its training.
-    prepare = training.make_prepare(task.dataset, jnp.dtype(task.precision))
     size = min(_BATCH, len(chosen.test_images))
     batches = training.make_eval_batches(chosen.test_images, chosen.test_labels, size, resident=False)
-    report = training.compile_report(task.model, prepare, state, batches[0])(state.averaged, batches)
+    variables = jax.device_put(network.variables)
+    report = training.compile_report(network.model, network.prepare, variables, batches[0])(variables, batches)
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
         result |= _scaled(report)
@@ -131,15 +119,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _check_fits(config: DownstreamConfig, trained: data.Dataset, chosen: data.Dataset) -> None:
+def _check_fits(network: Classifier, chosen: data.Dataset) -> None:
     """Raise UserError unless images and classes of `chosen` are those that the network was trained on."""
     for what, mine, theirs in (
-        ("classes", trained.num_classes, chosen.num_classes),
-        ("image shape", trained.test_images.shape[1:], chosen.test_images.shape[1:]),
+        ("classes", len(network.signature.label_names), chosen.num_classes),
+        ("image shape", network.signature.image_shape, chosen.test_images.shape[1:]),
     ):
         require(
             mine == theirs,
-            f"{chosen.name} has {what} {theirs}, expected {mine}: the network was trained on {config.dataset}",
+            f"{chosen.name} has {what} {theirs}, expected {mine}: the network was trained on {network.config.dataset}",
         )
 
 

@@ -88,7 +88,7 @@ def conclude(
     status.say("evaluating")
     last = rows[-1]
     train = _train_metrics(config, task, trainer, state.averaged)
-    report = trainer.report()(state.averaged, trainer.test_batches)
+    report = trainer.report()(state.averaged.variables, trainer.test_batches)
     metrics = report.metrics()
     bins = dict(zip(_BINS, report.sums.bins, strict=True))
     write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics, "bins": bins})

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ class Trainer(NamedTuple):
       init: key -> state before the first step.
       epochs: (key, images, labels) -> epochs of one training.
       evaluate: (state, batches, enough) -> sums.
-      report: () -> the full evaluation (state, batches) -> report, compiled when it is first asked for.
+      report: () -> the full evaluation (variables, batches) -> report, compiled when it is first asked for.
       lr: step -> learning rate.
       flops: () -> floating-point operations of a training step, as XLA counts them.
       eval_batch_size: images of a batch that `evaluate` and `report` take.
@@ -39,7 +39,7 @@ class Trainer(NamedTuple):
     init: Callable[[jax.Array], training.TrainState]
     epochs: BindEpoch
     evaluate: training.Evaluate
-    report: Callable[[], Callable[[training.TrainState, Sequence[training.EvalBatch]], training.Report]]
+    report: Callable[[], Callable[[Mapping[str, Any], Sequence[training.EvalBatch]], training.Report]]
     lr: Callable[[np.int32], jax.Array]
     flops: Callable[[], float]
     eval_batch_size: int
@@ -103,8 +103,8 @@ def compile_trainer(config: DownstreamConfig, task: Task) -> Trainer:
     seconds = time.perf_counter() - start
 
     @functools.cache
-    def report() -> Callable[[training.TrainState, Sequence[training.EvalBatch]], training.Report]:
-        return training.compile_report(task.model, prepare, state, test_batches[0])
+    def report() -> Callable[[Mapping[str, Any], Sequence[training.EvalBatch]], training.Report]:
+        return training.compile_report(task.model, prepare, state.variables, test_batches[0])
 
     def flops() -> float:
         batch = (

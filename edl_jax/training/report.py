@@ -1,7 +1,7 @@
 """The full evaluation of a trained network: what is summed on the device, and the report made of it."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +15,6 @@ from edl_jax.core.errors import require
 from edl_jax.training.calibration import confidences, ece_equal_mass
 from edl_jax.training.evaluation import EvalBatch
 from edl_jax.training.metrics import EvalSums
-from edl_jax.training.state import TrainState
 from edl_jax.training.step import Prepare
 
 _TOP = 5
@@ -127,33 +126,33 @@ def make_report(logits: np.ndarray, labels: np.ndarray) -> Report:
 
 
 def compile_report(
-    model: nn.Module, prepare: Prepare, state: TrainState, batch: EvalBatch
-) -> Callable[[TrainState, Sequence[EvalBatch]], Report]:
-    """Compile the full evaluation on batches shaped like `batch` (from `make_eval_batches`).
+    model: nn.Module, prepare: Prepare, variables: Mapping[str, Any], batch: EvalBatch
+) -> Callable[[Mapping[str, Any], Sequence[EvalBatch]], Report]:
+    """Compile the full evaluation of the model's variables on batches shaped like `batch` (of `make_eval_batches`).
 
     The host fetches once a batch, its logits: N * C * 4 bytes in all.
     """
 
-    def logits_of(state: TrainState, images: jax.Array) -> jax.Array:
-        logits = model.apply(state.variables, prepare(images), train=False)
+    def logits_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        logits = model.apply(variables, prepare(images), train=False)
         return jnp.asarray(logits).astype(jnp.float32)
 
     def step(
-        state: TrainState, sums: ReportSums, images: jax.Array, labels: jax.Array, mask: jax.Array
+        variables: Mapping[str, Any], sums: ReportSums, images: jax.Array, labels: jax.Array, mask: jax.Array
     ) -> tuple[ReportSums, jax.Array]:
-        logits = logits_of(state, images)
+        logits = logits_of(variables, images)
         return sums.add(logits, labels, mask), logits
 
-    num_classes = jax.eval_shape(logits_of, state, batch.images).shape[-1]
+    num_classes = jax.eval_shape(logits_of, variables, batch.images).shape[-1]
     sums_step = jax.jit(step, donate_argnums=1)
-    compiled = compiler.compile_lowered(sums_step.lower(state, ReportSums.zeros(num_classes), *batch))
+    compiled = compiler.compile_lowered(sums_step.lower(variables, ReportSums.zeros(num_classes), *batch))
 
-    def evaluate(state: TrainState, batches: Sequence[EvalBatch]) -> Report:
+    def evaluate(variables: Mapping[str, Any], batches: Sequence[EvalBatch]) -> Report:
         require(len(batches) > 0, "there are no examples to evaluate")
         sums: ReportSums = ReportSums.zeros(num_classes)
         logits, labels = [], []
         for batch in batches:
-            sums, found = compiled(state, sums, *batch)
+            sums, found = compiled(variables, sums, *batch)
             mask = np.asarray(batch.mask)
             logits.append(np.asarray(found)[mask])
             labels.append(np.asarray(batch.labels)[mask])

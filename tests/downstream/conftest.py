@@ -21,11 +21,11 @@ def shared_programs():
         compile_report, known = training.compile_report, {}
 
         @functools.wraps(compile_report)
-        def shared(model, prepare, state, batch):
+        def shared(model, prepare, variables, batch):
             # `prepare` is that of digits in all tests but one, whose number of classes makes another model.
-            key = (model, jax.tree.structure(state), *(leaf.shape for leaf in batch))
+            key = (model, jax.tree.structure(variables), *(leaf.shape for leaf in batch))
             if key not in known:
-                known[key] = compile_report(model, prepare, state, batch)
+                known[key] = compile_report(model, prepare, variables, batch)
             return known[key]
 
         patch.setattr(training, "compile_report", shared)

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from edl_jax import data
 from edl_jax.cli import main as cli
-from edl_jax.downstream import evaluate
+from edl_jax.downstream import evaluate, load_classifier
 
 
 @pytest.fixture
@@ -38,6 +38,16 @@ def test_the_metrics_are_those_of_training_and_more(finished, run, capsys):
         assert imread(run / "evaluation" / f"digits-{name}.png").shape[0] > 300
     for path, content in before.items():
         assert path.read_bytes() == content, path  # the run itself is left as it is
+
+
+def test_the_precision_is_that_of_the_run_as_in_predict(finished, run, no_figures):
+    file = run / "classifier.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "precision": "bfloat16"}))  # trained on a GPU, say
+    found, digits = evaluate.run(run), data.load("digits")
+    logits = np.asarray(load_classifier(run).compile(len(digits.test_labels))(digits.test_images), np.float64)
+    nll = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(logits)), digits.test_labels]
+    assert found["nll"] == pytest.approx(nll.mean(), rel=1e-5)
+    assert found["nll"] != pytest.approx(finished[1]["test_nll"], rel=1e-5)
 
 
 def test_an_evaluation_is_replaced_only_when_asked_to(run, capsys, no_figures):
@@ -86,7 +96,7 @@ def test_directories_that_cannot_be_evaluated(run, tmp_path, capsys):
         return capsys.readouterr().err
 
     shutil.rmtree(run / "checkpoints")
-    assert "has no checkpoint to evaluate" in message()
+    assert "has no checkpoint: train it with" in message()
     record = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**record, "command": "pretrain"}))
     assert "is a pretrain run, expected a downstream run" in message()
@@ -106,8 +116,12 @@ def test_a_test_set_without_training_images_whose_name_has_a_slash(run, monkeypa
     arrays = {"train_images": digits.train_images[:0], "train_labels": digits.train_labels[:0]}
     bright = np.minimum(digits.test_images.astype(int) + 60, 255).astype(np.uint8)
     other = dataclasses.replace(digits, name=name, test_images=bright, **arrays)
-    load = data.load
-    monkeypatch.setattr(data, "load", lambda wanted, *args, **kwargs: other if wanted == name else load(wanted, *args))
+
+    def load(wanted, *args, **kwargs):
+        assert wanted == name, "the set of training is not needed"
+        return other
+
+    monkeypatch.setattr(data, "load", load)
     assert cli.main(["evaluate", str(run), "--dataset", name]) == 0
     stem = "digits_corrupted-brightness_1"
     assert {path.name for path in (run / "evaluation").iterdir()} == {

@@ -280,7 +280,10 @@ def prepared(root: Path) -> dict[str, Scenario]:
         line = ("evaluate", root / name / "run", "--temperature")
         found[name] = Scenario(root / name, line, whole, r"run/evaluation(/.*)?")
         found[name] = dataclasses.replace(
-            found[name], result="run/evaluation/digits.json", exact=r"(?!run/config).*", may_warn=True
+            found[name],
+            result="run/evaluation/digits.json",
+            exact=r"(?!run/(config|classifier)\.json).*",
+            may_warn=True,
         )
 
     folder = root / "predicted"

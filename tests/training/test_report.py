@@ -113,10 +113,10 @@ def test_compiled_report_covers_every_example_once_in_order():
     images = np.random.default_rng(0).integers(0, 9, (50, 2, 3, 1), dtype=np.uint8)
     labels = np.arange(50, dtype=np.int32) % 6
     model = Pixels()
-    state = training.TrainState(np.int32(0), {"scale": np.float32(2.0)}, {}, (), np.int32(-1))
+    variables = {"params": {"scale": np.float32(2.0)}, "batch_stats": {}}
     batches = training.make_eval_batches(images, labels, 16)
-    evaluate = compile_report(model, lambda images: images.astype(np.float32), state, batches[0])
-    report = evaluate(state, batches)
+    evaluate = compile_report(model, lambda images: images.astype(np.float32), variables, batches[0])
+    report = evaluate(variables, batches)
     np.testing.assert_array_equal(report.logits, 2.0 * images.reshape(50, 6))
     np.testing.assert_array_equal(report.labels, labels)
     expected = make_report(report.logits, labels).metrics()
@@ -125,4 +125,4 @@ def test_compiled_report_covers_every_example_once_in_order():
         assert found.pop(name) == expected.pop(name)
     assert found == pytest.approx(expected, rel=1e-5)
     with pytest.raises(UserError, match="there are no examples to evaluate"):
-        evaluate(state, [])
+        evaluate(variables, [])
