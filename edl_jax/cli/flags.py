@@ -65,7 +65,7 @@ def parse(record: type, default: Any, args: list[str], name: str) -> Any:
         with _wide_terminal(), contextlib.redirect_stderr(box):
             parsed, left = tyro.cli(record, args=args, return_unknown_args=True, **keywords)
     except SystemExit:
-        raise UserError(f"{_one_line(box.getvalue())}; {hint}") from None
+        raise UserError(f"{_message(box.getvalue())}; {hint}") from None
     for arg in left:
         if arg.startswith("-"):
             raise UserError(f"{_unknown_flag(arg, record, keywords)} {hint}")
@@ -179,7 +179,7 @@ def _unknown_flag(arg: str, record: type, keywords: dict[str, Any]) -> str:
     return f"unknown flag {flag}" + (f": did you mean {' or '.join(known[name] for name in near)}?" if near else ";")
 
 
-def _one_line(box: str) -> str:
+def _message(box: str) -> str:
     """Return the message inside a box of tyro (drawn in Unicode or ASCII), without frame and help text."""
     lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     body = itertools.dropwhile(_is_rule, lines)

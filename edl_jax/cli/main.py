@@ -18,7 +18,7 @@ from types import ModuleType
 from edl_jax import __version__
 from edl_jax.backend import cache
 from edl_jax.core import failures, home, output, status, streams
-from edl_jax.core.errors import UserError, choose, command
+from edl_jax.core.errors import UserError, choose, command, one_line
 from edl_jax.core.signals import Signals
 
 # name -> (module, what it does)
@@ -181,5 +181,5 @@ def _resume(args: Sequence[str]) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return code

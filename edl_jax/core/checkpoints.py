@@ -16,7 +16,7 @@ from safetensors import deserialize
 from safetensors.numpy import save as safetensors_bytes
 
 from edl_jax.core import orbax_checkpoints
-from edl_jax.core.errors import UserError
+from edl_jax.core.errors import UserError, reason
 from edl_jax.core.files import write_atomic
 from edl_jax.core.orbax_checkpoints import STEP
 
@@ -83,11 +83,11 @@ class Checkpoints:
                 state = self._load(step, like)
             except Exception as error:  # whatever the layers below make of a damaged file
                 if step in self.steps():  # a run that is alive removes what it no longer needs
-                    bad[step] = _one_line(error)
+                    bad[step] = reason(error)
                 continue
-            for number, reason in bad.items():
+            for number, why in bad.items():
                 _LOGGER.warning(
-                    "checkpoint %d in %s is unreadable, going on from %d: %s", number, self.folder, step, reason
+                    "checkpoint %d in %s is unreadable, going on from %d: %s", number, self.folder, step, why
                 )
                 if repair:
                     self._remove(number)
@@ -95,9 +95,9 @@ class Checkpoints:
                 orbax_checkpoints.remove_leftovers(self.folder)
             return step, state
         if bad:
-            step, reason = next(iter(bad.items()))
+            step, why = next(iter(bad.items()))
             raise UserError(
-                f"no checkpoint in {self.folder} can be read ({step}: {reason}): start again with --overwrite, "
+                f"no checkpoint in {self.folder} can be read ({step}: {why}): start again with --overwrite, "
                 "or give another --out"
             )
         return None
@@ -172,7 +172,3 @@ def _placed(like: Any, stored: np.ndarray) -> Any:
     if not isinstance(like, jax.Array):
         return stored
     return jax.device_put(stored, like.sharding if like.committed else None)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

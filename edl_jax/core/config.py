@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from edl_jax.core.errors import UserError, canonical, local_path, require, unknown
+from edl_jax.core.errors import UserError, canonical, local_path, one_line, require, unknown
 
 ConfigT = TypeVar("ConfigT")
 # Metadata of a field that may grow while a run is interrupted, see `grown`.
@@ -50,7 +50,7 @@ def load_preset(command: str, name: str, default: ConfigT) -> ConfigT:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates, huge integers
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML: {one_line(str(error))}") from error
     return override(default, values, source=str(path))
 
 

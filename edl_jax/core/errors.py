@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+_LONGEST_REASON = 200  # characters
 # Path makes one slash of two: so the usual schemes are known by one, while a folder may be named `a:`.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(?:abfss?|az|file|ftp|gcs|gs|hdfs|hf|https?|s3|sftp|ssh):/")
 
@@ -117,8 +118,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's own says less where there is no such user
     if expanded.startswith("~"):
         who = text[1:].split("/")[0]
-        reason = f"there is no user {who}" if who else "this user has no home directory"
-        raise UserError(f"{text} cannot be expanded: {reason}; give the whole path" + ("" if who else ", or set HOME"))
+        why = f"there is no user {who}" if who else "this user has no home directory"
+        raise UserError(f"{text} cannot be expanded: {why}; give the whole path" + ("" if who else ", or set HOME"))
     return Path(expanded)
 
 
@@ -126,6 +127,18 @@ def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Return a text without line ends, cut where it has more than `longest` characters."""
+    text = " ".join(text.split())
+    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
+
+
+def reason(error: BaseException, *, kind: bool = False) -> str:
+    """Return in a line what an error says, cut where it is long; with `kind`, or where it says nothing, its class."""
+    said, name = one_line(str(error), _LONGEST_REASON), type(error).__name__
+    return f"{name}: {said}" if kind and said else said or name
 
 
 def command(line: str) -> str:

@@ -3,7 +3,7 @@
 import traceback
 from pathlib import Path
 
-from edl_jax.core.output import one_line
+from edl_jax.core.errors import one_line
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LONGEST = 300  # characters of what a library says

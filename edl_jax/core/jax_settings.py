@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax
 
-from edl_jax.core.errors import DivergedError, UserError
+from edl_jax.core.errors import DivergedError, UserError, one_line
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def require_device() -> None:
     except (RuntimeError, AssertionError) as error:  # an assertion where the platform's package is not installed
         asked = jax.config.jax_platforms  # type: ignore[attr-defined]
         if not asked:
-            raise UserError(f"JAX finds no device: {' '.join(str(error).split())}") from error
+            raise UserError(f"JAX finds no device: {one_line(str(error))}") from error
         raise UserError(
             f"platform {asked!r}, asked for by JAX_PLATFORMS, is not there, expected one of {', '.join(_platforms())}: "
             "unset JAX_PLATFORMS, or set JAX_PLATFORMS=cpu"

@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from edl_jax.core.errors import one_line
+
 _HANDLER = "edl_jax.output"
 # For encodings that lack them; other characters are escaped, such as \u732b.
 _ASCII = {
@@ -50,12 +52,6 @@ def short_warnings(debug: bool) -> Iterator[None]:
         ours.setLevel(level)
 
 
-def one_line(text: str, longest: int = _LONGEST) -> str:
-    """Return a text without line ends, cut where it is long."""
-    text = " ".join(text.split())
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message on one line."""
@@ -66,7 +62,7 @@ class _OneLine(logging.Formatter):
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    return one_line(f"warning: {message} ({category.__name__})") + "\n"
+    return one_line(f"warning: {message} ({category.__name__})", _LONGEST) + "\n"
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edl_jax.core.errors import UserError
+from edl_jax.core.errors import UserError, reason
 from edl_jax.data import tfds_directory
 from edl_jax.data.source import SPLITS, Read, Source
 from edl_jax.data.tfds_directory import Features, Prepared, damaged
@@ -80,11 +80,5 @@ def _reading_error(prepared: Prepared, error: Exception) -> Exception:
     if isinstance(error, (UserError, MemoryError)):
         return error
     if isinstance(error, ImportError):  # array_record is installed with TFDS on Linux only
-        return UserError(f"reading {prepared.name} needs one more package: {_one_line(error)}")
-    return damaged(prepared.directory, _one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    """Return the first line of an error's message, cut to a readable length."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        return UserError(f"reading {prepared.name} needs one more package: {reason(error, kind=True)}")
+    return damaged(prepared.directory, reason(error, kind=True))

@@ -181,7 +181,7 @@ def write_predictions(
                 yield prediction
             else:
                 errors.append(prediction.error)
-                tqdm.write(f"error: {_one_line(prediction.error)}", file=sys.stderr)
+                tqdm.write(f"error: {_printable(prediction.error)}", file=sys.stderr)
 
     lines = _csv(good()) if form == "csv" else _table(good())
     if path is not None:
@@ -228,8 +228,8 @@ def _table(predictions: Iterable[Prediction]) -> Iterator[str]:
     """Yield a line for each image, in columns; the widths are known when all predictions are."""
     rows = [
         (
-            _one_line(found.file),
-            *(f"{p:.3f} {_one_line(label)}" for label, p in zip(found.labels, found.probabilities, strict=True)),
+            _printable(found.file),
+            *(f"{p:.3f} {_printable(label)}" for label, p in zip(found.labels, found.probabilities, strict=True)),
         )
         for found in predictions
     ]
@@ -238,6 +238,6 @@ def _table(predictions: Iterable[Prediction]) -> Iterator[str]:
         yield "   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _one_line(text: str) -> str:
+def _printable(text: str) -> str:
     """Return a text of files or classes as a terminal shows it: what cannot be printed, line ends too, is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -15,7 +15,7 @@ import numpy as np
 from edl_jax import data, training
 from edl_jax.core import status
 from edl_jax.core.config import parse_parameters
-from edl_jax.core.errors import UserError, command
+from edl_jax.core.errors import UserError, command, reason
 from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.config import DownstreamConfig
@@ -53,12 +53,12 @@ def finished_result(path: Path) -> dict[str, Any] | None:
                 raise ValueError(f"{name} is {result[name]!r}, expected a number")
         parse_parameters(result.get("loss_parameters", ()))
     except KeyError as error:
-        reason = f"it has no {error.args[0]}"
+        why = f"it has no {error.args[0]}"
     except (OSError, ValueError, UserError, AttributeError, TypeError) as error:
-        reason = str(error)
+        why = reason(error)
     else:
         return result
-    _LOGGER.warning("%s is damaged (%s): making it again from the checkpoint", file, reason)
+    _LOGGER.warning("%s is damaged (%s): making it again from the checkpoint", file, why)
     return None
 
 
@@ -142,11 +142,10 @@ def draw(path: Path, config: DownstreamConfig, names: Sequence[str], figure_form
         count, correct, confidence = (np.array(report["bins"][name]) for name in _BINS)
         confusion = np.array(report["confusion"])
     except (OSError, ValueError, LookupError, TypeError) as error:  # damaged, or of an earlier release
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         _LOGGER.warning(
             "not drawn in %s: its report.json has not what they show (%s); %s draws them anew",
             folder,
-            reason,
+            reason(error, kind=True),
             command(f"evaluate {path}"),
         )
         return

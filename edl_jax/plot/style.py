@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edl_jax.core.errors import unknown
+from edl_jax.core.errors import reason, unknown
 from edl_jax.core.files import write_atomic
 from edl_jax.plot.text import font_families
 
@@ -22,7 +22,6 @@ SMALL = 8
 _DPI = 140
 FORMATS = ("png", "pdf", "svg")
 AGAIN = "give the command with --out and --resume"
-_REASON = 200  # characters of an error
 _log = logging.getLogger("edl_jax")
 # Without the time of writing (and with a fixed salt for the names inside SVG), equal figures are equal files.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -131,8 +130,8 @@ def draw_all(figures: Mapping[Path, Callable[[Path], None]], again: str = AGAIN)
             failed[path] = error
     if failed:
         path, first = next(iter(failed.items()))
-        reason = " ".join(f"{type(first).__name__}: {first}".split())[:_REASON]
         names = ", ".join(each.name for each in failed)
+        why = reason(first, kind=True)
         _log.warning(
-            "not drawn in %s: %s (%s); all numbers are written; to draw again %s", path.parent, names, reason, again
+            "not drawn in %s: %s (%s); all numbers are written; to draw again %s", path.parent, names, why, again
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from edl_jax.core.errors import UserError, command, local_path
+from edl_jax.core.errors import UserError, command, local_path, reason
 from edl_jax.loss.artifacts import formula, named, network
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact
@@ -108,5 +108,4 @@ def read(path: str | os.PathLike[str]) -> Artifact | FormulaArtifact | NamedArti
     try:
         return _KINDS[version].from_parts(json.loads(metadata["loss"]), tensors, path)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{path} has damaged metadata ({reason}): {_HINT}") from error
+        raise UserError(f"{path} has damaged metadata ({reason(error, kind=True)}): {_HINT}") from error
