@@ -75,16 +75,20 @@ class Checkpoints:
 
         Raises:
           UserError: there are checkpoints but none can be read; nothing is removed.
+          PermissionError: this user may not read one; nothing is removed, as where memory is short.
         """
         bad: dict[int, str] = {}
         while left := [step for step in self.steps() if step not in bad]:
             step = left[-1]
             try:
-                state = self._load(step, like)
+                stored = self._read(step, like)
+            except (MemoryError, PermissionError):  # which say nothing about its content
+                raise
             except Exception as error:  # whatever the layers below make of a damaged file
                 if step in self.steps():  # a run that is alive removes what it no longer needs
                     bad[step] = reason(error)
                 continue
+            state = jax.tree.map(_placed, like, stored)
             for number, why in bad.items():
                 _LOGGER.warning(
                     "checkpoint %d in %s is unreadable, going on from %d: %s", number, self.folder, step, why
@@ -110,14 +114,12 @@ class Checkpoints:
     def _file(self, step: int) -> Path:
         return self.folder / f"{step}{_SUFFIX}"
 
-    def _load(self, step: int, like: Any) -> Any:
-        """Return the state of a checkpoint, its leaves placed as those of `like`."""
+    def _read(self, step: int, like: Any) -> Any:
+        """Return the state of a checkpoint, with NumPy arrays as leaves."""
         if self._file(step).exists():
             found = _read(self._file(step), _arrays(like))
-            state = jax.tree.unflatten(jax.tree.structure(like), found.values())
-        else:
-            state = orbax_checkpoints.read(self.folder, step, like)
-        return jax.tree.map(_placed, like, state)
+            return jax.tree.unflatten(jax.tree.structure(like), found.values())
+        return orbax_checkpoints.read(self.folder, step, like)
 
     def _remove(self, step: int) -> None:
         if self._file(step).exists():

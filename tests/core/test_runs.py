@@ -431,6 +431,31 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog
     assert_same(state, make_state(22))
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ((checkpoints, "_read"), MemoryError()),
+        ((checkpoints, "_read"), PermissionError(errno.EACCES, "Permission denied")),
+        ((jax, "device_put"), RuntimeError("RESOURCE_EXHAUSTED: out of memory")),
+    ],
+)
+def test_a_checkpoint_that_this_process_cannot_take_is_not_taken_for_damaged(tmp_path, monkeypatch, where, error):
+    run = start(tmp_path / "run")
+    for step in (1, 2):
+        run.save(step, make_state(step))
+    like, before = make_state(0), tree(run.path / "checkpoints")
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, fail)
+        with pytest.raises(type(error)):
+            run.restore(like)
+    assert tree(run.path / "checkpoints") == before
+    assert run.restore(like)[0] == 2
+
+
 def test_a_run_of_which_no_checkpoint_is_readable_is_not_silently_begun_again(tmp_path):
     run = start(tmp_path / "run")
     run.log_all([{"step": 1}, {"step": 2}])
