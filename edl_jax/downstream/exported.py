@@ -121,7 +121,12 @@ def _replaced(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(former, ignore_errors=True)
             path.rename(former)
-        scratch.rename(path)
+        try:
+            scratch.rename(path)
+        except BaseException:
+            if former.exists():
+                former.rename(path)
+            raise
         shutil.rmtree(former, ignore_errors=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; make room or give another --out") from error

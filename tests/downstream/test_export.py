@@ -81,6 +81,19 @@ def test_what_is_there_is_replaced_by_a_whole_export_or_not_at_all(finished, tmp
         patch.setattr(exported, "_difference", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(UserError, match=r"cannot write .*classifier: No space left on device"):
             downstream.export(finished[0], out, overwrite=True)
+    rename = exported.Path.rename
+
+    def fail(path, target):
+        if path.name.endswith(".incomplete"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exported, "_write", lambda *_: None)
+        patch.setattr(exported, "_difference", lambda *_: 0.0)
+        patch.setattr(exported.Path, "rename", fail)
+        with pytest.raises(UserError, match=r"cannot write .*classifier: Input/output error"):
+            downstream.export(finished[0], out, overwrite=True)
     assert [file.name for file in out.iterdir()] == ["model.json"]
     assert downstream.export(finished[0], out, batch_size=3, overwrite=True)["difference"] < 1e-5
     assert {file.name for file in out.iterdir()} == FILES
