@@ -246,7 +246,7 @@ def _epoch(session: _Session, epochs: _Epochs, start: _Start) -> tuple[training.
 
 
 def _diverged(directory: Run, config: DownstreamConfig, epoch: int, step: int, lr: float) -> DivergedError:
-    kept = epoch - epoch % config.checkpoint_every
+    kept = directory.checkpoints.steps()[-1]  # a stop may have stored a later one than was due
     return DivergedError(
         f"training with loss {config.loss_title} became non-finite at step {step} (epoch {epoch + 1}, lr {lr:.4g}): "
         f"the last good checkpoint is that of epoch {kept} in {directory.path / 'checkpoints'}; "

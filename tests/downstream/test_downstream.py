@@ -1,8 +1,10 @@
+import contextlib
 import json
 import os
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from downstream_cases import SMALL, changed, rows_of, run
 
@@ -10,7 +12,8 @@ from edl_jax import data, loss
 from edl_jax.backend import memory
 from edl_jax.core import config as presets
 from edl_jax.core.errors import DivergedError, UserError
-from edl_jax.downstream import DownstreamConfig, task as tasks
+from edl_jax.core.runs import Run
+from edl_jax.downstream import DownstreamConfig, task as tasks, train
 
 
 def test_run_directory_holds_config_metrics_checkpoints_and_result(finished):
@@ -132,6 +135,15 @@ def test_immediate_divergence_keeps_the_initial_state(tmp_path, monkeypatch):
     ):
         run(SMALL, out=tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "0.safetensors").is_file()
+
+
+def test_the_checkpoint_that_is_kept_may_be_that_of_a_stop(tmp_path):
+    config = changed(checkpoint_every=4)
+    with contextlib.closing(Run.open("test", config, out=tmp_path / "run")) as directory:
+        for epoch in (0, 2):
+            directory.save(epoch, {"x": np.zeros(1)})
+        message = str(train._diverged(directory, config, 3, 25, 0.1))
+    assert "at step 25 (epoch 4, lr 0.1): the last good checkpoint is that of epoch 2 in" in message
 
 
 @pytest.mark.parametrize(
