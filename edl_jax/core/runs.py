@@ -13,10 +13,11 @@ Nothing here is ever unpickled. Every write that replaces a file is atomic.
 import collections
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any
@@ -110,8 +111,10 @@ class Run:
         resume: bool = False,
         overwrite: bool = False,
         stop: Stop | None = None,
-    ) -> Iterator[None]:
+    ) -> "Iterator[Callable[..., Run]]":
         """Raise what `open` would raise for these arguments, before work in the context that may still refuse the run.
+
+        Yields `open` with these arguments, to call when that work is done; it takes the `inputs`.
 
         Nothing is written, except when that work is interrupted: then the run can be resumed, from its beginning, in
         `stop.path`. What it was to replace stays.
@@ -121,7 +124,7 @@ class Run:
         """
         cls._check(command, config, out, resume, overwrite)
         try:
-            yield
+            yield functools.partial(cls.open, command, config, out=out, resume=resume, overwrite=overwrite)
         except KeyboardInterrupt:
             with contextlib.suppress(UserError, OSError):
                 run = cls.open(command, config, out=out, resume=resume)

@@ -95,9 +95,9 @@ def run_seeds(
     group = SeedsConfig(config, tuple(seeds))  # which names --seeds, where the settings would name --seed
     group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
     # Before anything is written, so that what cannot run leaves nothing behind.
-    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop):
+    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         first = prepare_task(group.settings, data_dir, cache_dir)
-    directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite, inputs=first.inputs)
+    directory = open_run(inputs=first.inputs)
     stop.path = directory.path
     trainers, extras = Trainers(), Extras(figures, tensorboard, figure_format=figure_format)
     finished: dict[int, dict[str, Any]] = {}

@@ -62,9 +62,9 @@ def run(
     check_format(figure_format)
     if tensorboard:
         require_tensorboard()
-    with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite, stop=stop):
+    with Run.preparing("downstream", config, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         task = prepare_task(config, data_dir, cache_dir)
-    directory = Run.open("downstream", config, out=out, resume=resume, overwrite=overwrite, inputs=task.inputs)
+    directory = open_run(inputs=task.inputs)
     stop.path = directory.path
     return run_one(
         directory,

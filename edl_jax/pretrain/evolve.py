@@ -61,7 +61,7 @@ def run(
     stop = stop or Stop()
     check_format(figure_format)
     config = config.settled()
-    with Run.preparing("pretrain", config, out=out, resume=resume, overwrite=overwrite, stop=stop):
+    with Run.preparing("pretrain", config, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         status.say("compiling")
         start = time.perf_counter()
         evolution = make_evolution(config, chunk=min(config.chunk, config.generations))
@@ -74,7 +74,7 @@ def run(
             others.result()
             preparing.result()
     compiled_after = time.perf_counter() - start
-    directory = Run.open("pretrain", config, out=out, resume=resume, overwrite=overwrite)
+    directory = open_run()
     stop.path = directory.path
     try:
         start = time.perf_counter()

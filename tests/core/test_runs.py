@@ -311,6 +311,16 @@ def test_a_run_that_is_interrupted_before_its_directory_is_open_can_be_resumed(t
     start(path, resume=True).close()
 
 
+def test_work_that_was_done_before_opens_the_directory_it_was_done_for(tmp_path):
+    start(tmp_path / "run").finish({})
+    with Run.preparing("test", Config(lr=0.2), out=tmp_path / "run", overwrite=True) as open_run:
+        assert (tmp_path / "run" / "result.json").is_file()
+    open_run(inputs={"loss": Input("loss ./file", "a")}).close()
+    expected = {"command": "test", "config": {"lr": 0.2, "widths": [4, 8]}, "inputs": {"loss": "a"}}
+    assert read(tmp_path / "run" / "config.json") == expected
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_paths_that_cannot_be_directories_are_refused_in_a_line(tmp_path, resume):
     (tmp_path / "file").write_text("x")
