@@ -141,7 +141,7 @@ def test_another_seed_is_another_run():
         assert np.all(metrics[name] != whole_run()[1][name])
 
 
-@pytest.mark.slow  # test_pretrain.py compares the two runs of a batch with single ones, through the command
+@pytest.mark.slow  # test_pretrain_batch.py compares the two runs of a batch with single ones, through the command
 def test_runs_of_a_batch_are_the_runs_alone():
     searches, metrics = evolve(program(), *start(program(), 1, 0, 4), (2, 2, 2))
     for i, seed in enumerate((1, 0, 4)):

@@ -170,7 +170,7 @@ def test_a_finished_study_is_reported_again_and_nothing_is_redone(copy, preset, 
     assert "for the 0 cells left" in capsys.readouterr().out
 
 
-@pytest.mark.slow  # test_pretrain.py and test_downstream_resume.py kill runs in the fast tier
+@pytest.mark.slow  # test_pretrain_resume.py and test_downstream_resume.py kill runs in the fast tier
 def test_killed_and_resumed_keeps_the_finished_cells_and_ends_with_the_same_numbers(
     study, environment, preset, tmp_path
 ):
