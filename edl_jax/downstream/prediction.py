@@ -7,7 +7,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def predict(
     require(channels in CHANNELS, f"the network takes images of {channels} channels, expected 1 (grey) or 3 (RGB)")
     scale = _temperature(local_path(run).absolute(), classifier) if temperature else 1.0
     size = max(1, min(_BATCH, len(files), _BATCH_BYTES // math.prod(classifier.signature.image_shape)))
-    return _predictions(classifier, classifier.compile(size), size, files, top, scale)
+    return _predictions(classifier, size, files, top, scale)
 
 
 def _temperature(path: Path, classifier: Classifier) -> float:
@@ -103,13 +103,14 @@ def _temperature(path: Path, classifier: Classifier) -> float:
 
 def _predictions(
     classifier: Classifier,
-    logits_of: Callable[[np.ndarray], jax.Array],
     size: int,
     files: Sequence[Path],
     top: int,
     temperature: float,
 ) -> Iterator[Prediction]:
     names, shape = classifier.signature.label_names, classifier.signature.image_shape
+    with jax_settings.fixed():  # not around what is yielded: the caller's settings are its own
+        logits_of = classifier.compile(size)
 
     def read(file: Path) -> np.ndarray | str:
         try:
