@@ -34,7 +34,7 @@ class Begun(NamedTuple):
 
     Attributes:
       sums: of its steps.
-      done: its steps; some are left.
+      done: its steps; a `TrainEpoch` takes it while some are left.
     """
 
     sums: TrainSums
@@ -47,7 +47,7 @@ class TrainEpoch(Protocol):
     def __call__(
         self, state: TrainState, epoch: int, watch: Watch | None = None, begun: Begun | None = None
     ) -> tuple[TrainState, TrainSums]:
-        """Train for epoch number `epoch`, counted from 0, or for what is left of one that was begun; no scan is."""
+        """Train for epoch number `epoch`, counted from 0, or what is left of one that was begun (no scan is)."""
         ...
 
 

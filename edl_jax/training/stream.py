@@ -26,7 +26,7 @@ _AHEAD = 8  # batches
 def compile_stream(
     train_step: TrainStep, state: TrainState, key: Any, images: Any, labels: Any, batch_size: int
 ) -> BindEpoch:
-    """Compile an epoch that takes images and labels which are not on the device; see `loop.compile_program`."""
+    """Compile an epoch that takes images and labels which are not on the device; see `loop.compile_epochs`."""
     num_examples = images.shape[0]
     draw_order = compile_order(key, num_examples, batch_size)
     batch = (
