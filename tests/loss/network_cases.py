@@ -23,6 +23,7 @@ NETWORKS = {
     )
     for kind, outputs in {
         "joint": OUTPUTS,
+        "ml3": ["identity", "softplus"],
         "monotone": ["identity"],
         "monotone_true_class": ["identity"],
         "pairwise": OUTPUTS,
@@ -73,7 +74,7 @@ def float64(artifact):
 def mlp(params, features, activation, output=lambda x: x):
     x = features
     for i in range(len(params)):
-        x = x @ params[f"Dense_{i}"]["kernel"] + params[f"Dense_{i}"]["bias"]
+        x = x @ params[f"Dense_{i}"]["kernel"] + params[f"Dense_{i}"].get("bias", 0.0)
         x = activation(x) if i < len(params) - 1 else x
     return output(x[..., 0])
 
@@ -100,6 +101,12 @@ def curves(artifact):
 
     if network.kind == "per_class":
         return lambda x: h(x, 1.0), lambda x: np.exp(x) * h(np.maximum(x, -80), 0.0)
+    if network.kind == "ml3":
+
+        def of(p, y):
+            return mlp(params, np.stack([p, np.full_like(p, y)], axis=-1), activation, output)
+
+        return lambda x: of(np.exp(x), 1.0), lambda x: of(np.exp(x), 0.0) - of(np.zeros_like(x), 0.0)
     if network.kind == "true_class":
         return lambda x: mlp(params, np.stack([np.exp(x), x / 10], axis=-1), activation, output), np.zeros_like
     if network.kind == "monotone_true_class":

@@ -233,6 +233,7 @@ def test_fresh_networks_have_the_documented_size(name):
 
     expected = {
         "joint": mlp(14),
+        "ml3": 2 * 6 + 6 * 5 + 5,
         "monotone": mlp(2) + mlp(1),
         "monotone_true_class": mlp(2),
         "pairwise": mlp(4),

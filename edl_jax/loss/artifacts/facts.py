@@ -10,6 +10,7 @@ _FORMULAS = {
     "monotone_true_class": "T(ln p_t), one monotone MLP",
     "per_class": "g1(p_t) + sum_{j != t} g0(p_j), one MLP",
     "monotone": "g1(p_t) + sum_{j != t} g0(p_j), both monotone",
+    "ml3": "sum_c h(p_c, y_c), one MLP without biases",
     "pairwise": "mean over j != t of g(p_t, p_j)",
     "joint": "an MLP of (p, y)",
     "table": "a function of p_t by its values at knots",

@@ -23,9 +23,9 @@ OUTPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "softplus": nn.softplus,
     "square": jnp.square,
 }
-# `table` is not evolved: it holds a known function, such as the optimum of the ranking objective.
+# Not evolved: `ml3` is learned by training networks with it, `table` holds a known function, such as an optimum.
 EVOLVED_KINDS = ("joint", "monotone", "monotone_true_class", "pairwise", "per_class", "true_class")
-KINDS = (*EVOLVED_KINDS, "table")
+KINDS = (*EVOLVED_KINDS, "ml3", "table")
 # To be settled by what the network is evolved for: no artifact has it.
 AUTO = "auto"
 MONOTONE_KINDS = ("monotone", "monotone_true_class")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from edl_jax.core.errors import require
 from edl_jax.loss.networks import (
     joint as joint,
+    ml3 as ml3,
     monotone as monotone,
     pairwise as pairwise,
     per_class as per_class,
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _SEPARABLE: dict[str, ModuleType] = {
+    "ml3": ml3,
     "monotone": monotone,
     "monotone_true_class": true_class,
     "per_class": per_class,

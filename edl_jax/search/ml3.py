@@ -1,0 +1,53 @@
+"""ML3's learned loss (Bechtle et al., arXiv 1906.05374), in the form of EvoMAL's comparison: parameters, tables, artifact.
+
+There is no population: one network of 2,650 parameters, no biases, trained by the local search that EvoMAL's edge weights
+are trained by. The loss of a batch is the mean over examples of `sum_c value(params, p_c, y_c)`.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax.loss import Artifact, Calibration, NetworkConfig
+from edl_jax.loss.networks import kinds
+from edl_jax.search.tables import EXACT_LOG_P, table_of_slopes
+
+NETWORK = NetworkConfig(kind="ml3", hidden=(50, 50), activation="relu", output="softplus")
+"""Architecture of the loss network."""
+
+
+def init(key: jax.Array) -> Any:
+    """Return fresh parameters, float32: normal, of variance 2 / inputs."""
+    return kinds.init(key, NETWORK)
+
+
+def value(params: Any, p: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the network's value `[...]` of one class, at probabilities and labels `[...]`: what local search derives."""
+    return kinds.ml3.h(NETWORK, params, p, y)
+
+
+def tables_of_params(params: Any) -> np.ndarray:
+    """Return the tables `[P, 2, K]` float32 of parameters stacked to leaves `[P, ...]`."""
+    with jax.enable_x64(True):
+        slopes = _slopes(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params))
+    return table_of_slopes(slopes)
+
+
+def artifact(params: Any, metadata: Mapping[str, Any] | None = None) -> Artifact:
+    """Return the artifact of a learned loss: its scale is as it was learned, not that of cross-entropy."""
+    return Artifact(NETWORK, jax.tree.map(np.asarray, params), Calibration(), metadata=metadata or {})
+
+
+@functools.partial(jax.jit)
+def _slopes(params: Any) -> jax.Array:
+    u = jnp.asarray(EXACT_LOG_P)
+
+    def slopes(params: Any) -> jax.Array:
+        rows = (lambda x: kinds.g0(NETWORK, params, x), lambda x: kinds.g1(NETWORK, params, x))
+        return jnp.stack([jax.jvp(row, (u,), (jnp.ones_like(u),))[1] for row in rows])
+
+    return jax.vmap(slopes)(params)
