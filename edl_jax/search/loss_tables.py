@@ -21,7 +21,7 @@ _SHARE = 0.9  # of the examples; others may meet a kink or a pole
 
 
 def table_of_loss(loss: Loss, num_classes: int = 10) -> np.ndarray:
-    """Return the table `[2, K]` float32 of a loss: of the zoo, of an artifact, or any that keeps the contract of `Loss`.
+    """Return the table `[2, K]` float32 of a loss: of the zoo, of an artifact, or any with the contract of `Loss`.
 
     Slopes of an expression are those of its operators. Of any other loss they are read from gradients, in float64, at
     predictions in which one class takes every probability of the grid in turn; then the gradients at random predictions
@@ -32,8 +32,8 @@ def table_of_loss(loss: Loss, num_classes: int = 10) -> np.ndarray:
       num_classes: C, at least 3: a loss may depend on it, as label smoothing does, and the table is that for this C.
 
     Raises:
-      UserError: fewer than 3 classes, where two tables can be one loss; a loss that takes no such logits; or one that is
-        no sum of g(y_c, p_c).
+      UserError: fewer than 3 classes, where two tables can be one loss; a loss that takes no such logits; or one that
+        is no sum of g(y_c, p_c).
     """
     require(num_classes >= 3, f"num_classes is {num_classes}, expected at least 3 for the table of a loss")
     rule = loss.rule if isinstance(loss, LossFunction) else None
@@ -59,7 +59,7 @@ def table_of_loss(loss: Loss, num_classes: int = 10) -> np.ndarray:
     own, reference = found[: 2 * SIZE, 0].reshape(2, SIZE), found[: 2 * SIZE, 1].reshape(2, SIZE)
     table = table_of_slopes(own - p * reference / np.exp(_REFERENCE))
     with jax.enable_x64(True):
-        given = np.asarray(logit_gradient(table, random_logits, random_labels))
+        given = np.asarray(logit_gradient(*(jnp.asarray(x) for x in (table, random_logits, random_labels))))
     expected = found[2 * SIZE :]
     with np.errstate(all="ignore"):
         difference = np.linalg.norm(given - expected, axis=1) / (np.linalg.norm(expected, axis=1) + 1e-9)

@@ -1,10 +1,9 @@
-"""ML3's learned loss (Bechtle et al., arXiv 1906.05374), in the form of EvoMAL's comparison: parameters, tables, artifact.
+"""ML3's learned loss (Bechtle et al., arXiv 1906.05374) as EvoMAL compares with it: parameters, tables, artifact.
 
-There is no population: one network of 2,650 parameters, no biases, trained by the local search that EvoMAL's edge weights
-are trained by. The loss of a batch is the mean over examples of `sum_c value(params, p_c, y_c)`.
+There is no population: one network of 2,650 parameters, no biases, trained by the local search that EvoMAL's edge
+weights are trained by. The loss of a batch is the mean over examples of `sum_c value(params, p_c, y_c)`.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ def init(key: jax.Array) -> Any:
 
 
 def value(params: Any, p: jax.Array, y: jax.Array) -> jax.Array:
-    """Return the network's value `[...]` of one class, at probabilities and labels `[...]`: what local search derives."""
+    """Return the network's value `[...]` of one class at probabilities and labels `[...]`: what local search derives."""
     return kinds.ml3.h(NETWORK, params, p, y)
 
 
@@ -42,7 +41,7 @@ def artifact(params: Any, metadata: Mapping[str, Any] | None = None) -> Artifact
     return Artifact(NETWORK, jax.tree.map(np.asarray, params), Calibration(), metadata=metadata or {})
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _slopes(params: Any) -> jax.Array:
     u = jnp.asarray(EXACT_LOG_P)
 

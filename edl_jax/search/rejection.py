@@ -1,7 +1,8 @@
 """EvoMAL's rejection protocol for many candidates at once: does descent on the loss alone lower the error rate?
 
-The outputs of a fresh network on the first training examples are free variables. A candidate that does not classify more
-of them rightly after some steps of descent on them cannot train a network, and is refused before it costs anything.
+The outputs of a fresh network on the first training examples are free variables. A candidate that does not classify
+more of them rightly after some steps of descent on them cannot train a network, and is refused before it costs
+anything.
 """
 
 import dataclasses
@@ -100,12 +101,13 @@ def _scores(tables: jax.Array, logits: jax.Array, labels: jax.Array, config: Rej
 
     def step(carry: tuple[jax.Array, optax.OptState], _: None) -> tuple[tuple[jax.Array, optax.OptState], None]:
         free, state = carry
+        # The loss of the batch is the mean over examples.
         gradient = jax.vmap(logit_gradient, in_axes=(0, 0, None))(tables, free, labels) / labels.size
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(free, updates), state), None  # type: ignore[return-value]
 
     def error(outputs: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.argmax(outputs, axis=-1) != labels, axis=-1)
+        return jnp.mean(jnp.argmax(outputs, axis=-1) != labels[None], axis=-1)
 
     (free, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), length=config.steps)
     score = error(logits) - error(free)

@@ -5,17 +5,20 @@ logits needs their slopes d(u) = dg/du alone:
 
     dz_k = d_k - p_k sum_c d_c
 
-A candidate is a table `[2, K]` float32 of these slopes on one grid: row 0 of the classes that are not the true one, row 1
-of the true class. Whoever made it (tree, genome, Taylor polynomial, network), one compiled program trains with it.
+A candidate is a table `[2, K]` float32 of these slopes on one grid: row 0 of the classes that are not the true one,
+row 1 of the true class. Whoever made it (tree, genome, Taylor polynomial, network), one compiled program trains with
+it.
 
-The K points are equally spaced in s = ln(p / (1 - p)): equal steps of ln p where p is small, equal ratios of 1 - p where
-it is nearly 1, and one formula for the place of a probability. Between two points slopes are linear in s. With steps of
-h = 0.039 that leaves an error of h^2 / 8 of their second derivative in s, 0.02 % of a slope that grows as p or as
-1 / (1 - p); in a cell that holds a kink or a pole the value is one between those of its two ends. Beyond the ends,
-p = 4e-11 (where what is protected by 1e-7 has died) and 1 - p = 1e-7 (where float32 ends), slopes are those of the ends.
+The K points are equally spaced in s = ln(p / (1 - p)): equal steps of ln p where p is small, equal ratios of 1 - p
+where it is nearly 1, and one formula for the place of a probability. Between two points slopes are linear in s. With
+steps of h = 0.039 that leaves an error of h^2 / 8 of their second derivative in s, 0.02 % of a slope that grows as p
+or as 1 / (1 - p); in a cell that holds a kink or a pole the value is one between those of its two ends. Beyond the
+ends, p = 4e-11 (where what is protected by 1e-7 has died) and 1 - p = 1e-7 (where float32 ends), slopes are those of
+the ends.
 
-As the probabilities sum to 1, adding a multiple of p to g changes no gradient. Every table is made with the multiple for
-which the median of d / p of row 0 over p in [0.1, 0.9] is 0: the same loss is the same table, however it is written.
+As the probabilities sum to 1, adding a multiple of p to g changes no gradient. Every table is made with the multiple
+for which the median of d / p of row 0 over p in [0.1, 0.9] is 0: the same loss is the same table, however it is
+written.
 """
 
 import hashlib
@@ -71,15 +74,14 @@ def logit_gradient(table: jax.Array, logits: jax.Array, labels: jax.Array) -> ja
 def table_of_slopes(slopes: ArrayLike) -> np.ndarray:
     """Return tables `[..., 2, K]` float32 from slopes `[..., 2, K]` float64 at `EXACT_LOG_P`.
 
-    Slopes may be infinite or NaN, and are so in the table where they exceed float32: such a candidate ends as non-finite.
+    Slopes may be infinite or NaN, and are so in the table where they exceed float32: such a candidate ends as worst.
     """
     slopes = np.asarray(slopes, np.float64)
     with np.errstate(all="ignore"):
         ratios = slopes[..., 0, _MIDDLE] / _P[_MIDDLE]
-        finite = np.isfinite(ratios).all(axis=-1, keepdims=True)
-        # An element of the middle, not the mean of two: exactly equivariant under what is added.
-        middle = np.sort(np.where(finite, ratios, 0.0), axis=-1)[..., len(_MIDDLE) // 2, None, None]
-        return (slopes - middle * _P).astype(np.float32)
+        # One element, not the mean of two: exactly equivariant under what is added. A pole or a NaN does not move it.
+        middle = np.sort(ratios, axis=-1)[..., len(_MIDDLE) // 2, None, None]
+        return (slopes - np.where(np.isfinite(middle), middle, 0.0) * _P).astype(np.float32)
 
 
 def same(first: ArrayLike, second: ArrayLike) -> np.ndarray:

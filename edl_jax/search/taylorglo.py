@@ -6,8 +6,8 @@
         tables = tables_of_expressions([expression(theta, config.variant) for theta in thetas])
         state = tell(config, state, fitness_of(tables))
 
-A loss is a third-order polynomial of label and prediction about a point, of which the terms that have a gradient are kept.
-Its expression is the artifact: the formula and nothing else.
+A loss is a third-order polynomial of label and prediction about a point, of which the terms that have a gradient are
+kept. Its expression is the artifact: the formula and nothing else.
 """
 
 import dataclasses
@@ -151,7 +151,7 @@ def tell(config: TaylorConfig, state: TaylorState, fitness: Sequence[float] | np
 def expression(theta: Sequence[float] | np.ndarray, variant: str = "taylorglo") -> Expression:
     """Return the loss of coefficients: the expression that is summed over the classes.
 
-    With d = p - theta_1 and s = y - theta_0, `taylorglo`, as the authors' code has it: coefficients hold the factorials,
+    With d = p - theta_1 and s = y - theta_0, `taylorglo`, as the authors' code has it (coefficients hold factorials):
 
         -(theta_2 d + theta_3 d^2 + theta_4 d^3 + theta_5 s d + theta_6 s d^2 + theta_7 s^2 d)
 
@@ -168,9 +168,7 @@ def expression(theta: Sequence[float] | np.ndarray, variant: str = "taylorglo") 
       UserError: another number of coefficients, one that is not finite, or an unknown variant.
     """
     numbers = [float(x) for x in theta]
-    require(
-        len(numbers) == SIZE and all(np.isfinite(numbers)), f"theta is {numbers}, expected {SIZE} finite numbers"
-    )
+    require(len(numbers) == SIZE and all(np.isfinite(numbers)), f"theta is {numbers}, expected {SIZE} finite numbers")
     if variant not in VARIANTS:
         raise unknown("TaylorGLO variant", variant, VARIANTS)
     return VARIANTS[variant](numbers)

@@ -2,9 +2,9 @@
 
     l(p, y) = sum_c h([p_c, y_c])        g1(p) = h([p, 1])        g0(p) = h([p, 0]) - h([0, 0])
 
-`h` is an MLP; ML3's has 50 and 50 units, relu, and softplus at its output (Bechtle et al., arXiv 1906.05374, in the form
-of EvoMAL's comparison, arXiv 2209.08907). Taking h([0, 0]) away changes no gradient, and lets a class without mass change
-nothing. Soft labels are the label-weighted mean of g1 and g0, as for the other networks of one class.
+`h` is an MLP; ML3's has 50 and 50 units, relu, and softplus at its output (Bechtle et al., arXiv 1906.05374, in the
+form of EvoMAL's comparison, arXiv 2209.08907). Taking h([0, 0]) away changes no gradient, and lets a class without
+mass change nothing. Soft labels are the label-weighted mean of g1 and g0, as for the other networks of one class.
 """
 
 from typing import Any

@@ -49,11 +49,13 @@ class GPConfig:
                 if name not in known:
                     raise unknown(kind, name, known)
             require(len(set(names)) == len(names), f"{kind}s are {', '.join(names)}, expected each once")
-        require({"y", "p"} <= {*self.terminals}, f"terminals are {', '.join(self.terminals)}, expected y and p among them")
+        require(
+            {"y", "p"} <= {*self.terminals}, f"terminals are {', '.join(self.terminals)}, expected y and p among them"
+        )
         require(
             any(name in BINARY for name in self.operators),
-            f"primitives are {', '.join(self.operators) or 'none'}, expected one of {', '.join(BINARY)} among them: only "
-            "they join y and p",
+            f"primitives are {', '.join(self.operators) or 'none'}, expected one of {', '.join(BINARY)} among them: "
+            "only they join y and p",
         )
         require(self.population_size >= 2, f"population_size is {self.population_size}, expected at least 2")
         require(self.generations >= 1, f"generations is {self.generations}, expected at least 1")

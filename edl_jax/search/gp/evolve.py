@@ -7,8 +7,8 @@
         state = tell(config, state, keys, found, lambda trees: signatures(tables_of_expressions(trees)))
     state.best_entry
 
-A key says which trees are one candidate: equal tables, whatever the trees look like. Inheritance is Baldwinian: the edge
-weights that an evaluation found stay in the archive, children start from weights of 1.
+A key says which trees are one candidate: equal tables, whatever the trees look like. Inheritance is Baldwinian: the
+edge weights that an evaluation found stay in the archive, children start from weights of 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +43,9 @@ def init(config: GPConfig, seed: int, trees: Sequence[Expression] = ()) -> GPSta
     rng = np.random.default_rng((seed, 0))
     population = [*trees]
     while len(population) < count:
-        tree = repair(rng, random_tree(rng, config, config.min_init_height, config.max_init_height), config)
-        assert tree is not None  # its height is below the limit
-        population.append(tree)
+        grown = repair(rng, random_tree(rng, config, config.min_init_height, config.max_init_height), config)
+        assert grown is not None  # its height is below the limit
+        population.append(grown)
     return GPState(seed, 0, tuple(Member(tree) for tree in population))
 
 
@@ -138,7 +138,7 @@ def _child(rng: np.random.Generator, config: GPConfig, parent: Member, parents: 
     """Return what variation and repair make of a selected member: itself, its fitness kept, where that is too high."""
     draw = rng.random()
     if draw < config.crossover:
-        tree = crossover(rng, parent.tree, parents[rng.integers(len(parents))].tree)
+        tree = crossover(rng, parent.tree, parents[int(rng.integers(len(parents)))].tree)
     elif draw < config.crossover + config.mutation:
         tree = mutate(rng, parent.tree, config)
     else:
@@ -173,7 +173,7 @@ def _fitness(member: Member) -> float:
 
 def _improves(fitness: float, best: float | None) -> bool:
     if best is None:
-        return not fitness == np.inf
+        return fitness != np.inf  # NaN, with the quirks, is taken
     return fitness < best or bool(np.isnan(best))
 
 
@@ -186,5 +186,7 @@ def _keys(config: GPConfig, state: GPState, keys: Sequence[str]) -> Sequence[str
 def _check(config: GPConfig, tree: Expression) -> None:
     to_tree(tree)  # refuses what EvoMAL does not have
     text = to_text(tree)
-    require(tree.height <= config.max_height, f"{text:.60} has height {tree.height}, expected at most {config.max_height}")
+    require(
+        tree.height <= config.max_height, f"{text:.60} has height {tree.height}, expected at most {config.max_height}"
+    )
     require({"y", "p"} <= tree.names, f"{text:.60} lacks y or p: expected both in a loss")
