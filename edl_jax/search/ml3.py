@@ -25,7 +25,7 @@ def init(key: jax.Array) -> Any:
 
 
 def value(params: Any, p: jax.Array, y: jax.Array) -> jax.Array:
-    """Return the network's value `[...]` of one class at probabilities and labels `[...]`: what local search derives."""
+    """Return the network's value `[...]` of one class at probabilities and labels `[...]`: what local search tunes."""
     return kinds.ml3.h(NETWORK, params, p, y)
 
 

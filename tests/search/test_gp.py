@@ -91,12 +91,12 @@ def test_crossover_and_mutation():
 
 def test_heights_stay_below_the_limit():
     config = gp.GPConfig(max_height=5, mutation=0.5, crossover=0.5)
-    for state in generations(config, gp.init(config, 0), 30, lambda tree: -tree.size):
+    for state in generations(config, gp.init(config, 0), 12, lambda tree: -tree.size):
         assert max(member.tree.height for member in state.population) <= 5
     released = gp.GPConfig(max_height=5, mutation=0.5, crossover=0.5, released_quirks=True)
     heights = {
         member.tree.height
-        for state in generations(released, gp.init(released, 0), 30, lambda tree: -tree.size)
+        for state in generations(released, gp.init(released, 0), 12, lambda tree: -tree.size)
         for member in state.population
     }
     assert max(heights) <= 6
@@ -166,6 +166,16 @@ def test_a_search_goes_on_from_text_as_if_nothing_had_happened(config):
         again = gp.GPState.from_json(json.dumps(json.loads(states[i].to_json())))
         assert again == states[i]
         assert generations(config, again, 6 - i)[-1] == states[6]
+
+
+def test_states_hold_the_largest_trees():
+    """Text has a greatest length, trees have not."""
+    tree = ex.evomal.from_tree("y - p")
+    for _ in range(9):
+        tree = ex.apply("mul", tree, tree)
+    assert len(ex.to_text(tree)) > 2000
+    state = gp.init(CONFIG, 0, [tree])
+    assert gp.GPState.from_json(state.to_json()) == state
 
 
 @pytest.mark.parametrize("config", [CONFIG, QUIRKS], ids=["paper", "quirks"])
@@ -270,7 +280,14 @@ def test_trees_that_cannot_start_a_search(formula, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"seed": 0, "generation": 1, "population": [], "archive": {}, "best": "x"}']
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"seed": 0, "generation": 1, "population": [], "archive": {}, "best": "x"}',
+        '{"seed": 0, "generation": 1, "population": [{"tree": ["exp", "y"], "fitness": 1}], "archive": {}}',
+    ],
 )
 def test_what_is_no_state(text):
     with pytest.raises(UserError, match="this is no state of a search"):

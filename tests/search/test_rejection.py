@@ -46,7 +46,11 @@ def test_descent_decides(outputs):
 
 
 @pytest.mark.parametrize(
-    ("config", "optimizer"), [(SHORT, optax.adam(0.01)), (PRESETS["july_2022"], optax.sgd(0.01, 0.9))]
+    ("config", "optimizer"),
+    [
+        (SHORT, optax.adam(0.01)),
+        pytest.param(PRESETS["july_2022"], optax.sgd(0.01, 0.9), marks=pytest.mark.slow),
+    ],
 )
 def test_scores_are_those_of_descent_on_the_loss(config, optimizer, outputs):
     logits, labels = jnp.asarray(outputs[0][:100]), jnp.asarray(outputs[1][:100])

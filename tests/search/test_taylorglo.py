@@ -49,6 +49,7 @@ def test_losses_are_the_polynomials(variant, polynomial):
     np.testing.assert_allclose(found, polynomial(THETA, y, p).sum(axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_original_is_the_zoos_but_for_factorials_and_the_mean_over_classes():
     factors = np.array([1, 1, 10, 20, 60, 10, 20, 20])
     zoo = loss.get("taylor_glo", theta=tuple(factors * np.array(THETA)))

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from edl_jax.core.errors import UserError
-from edl_jax.loss.expression import Expression, Record
+from edl_jax.loss.expression import Expression
+from edl_jax.loss.expression.evomal import from_tree, to_tree
 
 
 class Member(NamedTuple):
@@ -79,7 +80,7 @@ class GPState:
         return {
             "seed": self.seed,
             "generation": self.generation,
-            "population": [{"tree": _tree(m.tree), "fitness": _number(m.fitness)} for m in self.population],
+            "population": [{"tree": to_tree(m.tree), "fitness": _number(m.fitness)} for m in self.population],
             "archive": {key: _entry(entry) for key, entry in self.archive.items()},
             "best": self.best,
         }
@@ -92,13 +93,13 @@ class GPState:
           UserError: the data are not those of a state.
         """
         try:
-            population = tuple(Member(_tree_of(m["tree"]), _number_of(m["fitness"])) for m in data["population"])
+            population = tuple(Member(from_tree(m["tree"]), _number_of(m["fitness"])) for m in data["population"])
             archive = {key: _entry_of(entry) for key, entry in data["archive"].items()}
             best = data["best"]
             if best is not None and best not in archive:
                 raise ValueError(f"its best, {best}, is not in its archive")
             return cls(int(data["seed"]), int(data["generation"]), population, MappingProxyType(archive), best)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"this is no state of a search ({type(error).__name__}: {error}): start the search again"
             ) from error
@@ -121,14 +122,6 @@ class GPState:
         return cls.from_dict(data)
 
 
-def _tree(tree: Expression) -> str:
-    return Record(tree).to_dict()["formula"]
-
-
-def _tree_of(text: Any) -> Expression:
-    return Record.from_dict({"formula": text}).expression
-
-
 def _number(value: float | None) -> float | str | None:
     """Return a number as JSON has it; an infinity or NaN as text."""
     return value if value is None or math.isfinite(value) else str(value)
@@ -141,7 +134,7 @@ def _number_of(value: Any) -> float | None:
 def _entry(entry: Entry) -> dict[str, Any]:
     fitness, weights, rejected = entry.evaluation
     return {
-        "tree": _tree(entry.tree),
+        "tree": to_tree(entry.tree),
         "fitness": _number(fitness),
         "weights": None if weights is None else list(weights),
         "rejected": rejected,
@@ -152,4 +145,4 @@ def _entry(entry: Entry) -> dict[str, Any]:
 def _entry_of(data: Mapping[str, Any]) -> Entry:
     weights = None if data["weights"] is None else tuple(float(w) for w in data["weights"])
     evaluation = Evaluation(float(data["fitness"]), weights, bool(data["rejected"]))
-    return Entry(_tree_of(data["tree"]), evaluation, int(data["generation"]))
+    return Entry(from_tree(data["tree"]), evaluation, int(data["generation"]))
