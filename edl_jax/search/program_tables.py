@@ -70,6 +70,8 @@ def tables_of_expressions(
     Raises:
       UserError: the weights are not one finite number a node.
     """
+    if not expressions:
+        return np.zeros((0, 2, SIZE), np.float32)
     length = max(expression.size for expression in expressions)
     every = [None] * len(expressions) if weights is None else weights
     programs = [compile_program(e, length, w) for e, w in zip(expressions, every, strict=True)]

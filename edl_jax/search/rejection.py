@@ -61,7 +61,7 @@ class Rejection(NamedTuple):
     """Outcome of the protocol.
 
     Attributes:
-      scores: `[P]` float32, error rate before the descent minus that after it; NaN where an output is not finite.
+      scores: `[P]` float64, error rate before the descent minus that after it; NaN where an output is not finite.
       rejected: `[P]` bool.
     """
 
@@ -89,13 +89,18 @@ def reject(
         len(logits) >= count and len(labels) >= count,
         f"{min(len(logits), len(labels))} examples are given, expected at least the {count} of the rejection protocol",
     )
-    scores = np.asarray(_scores(jnp.asarray(tables, jnp.float32), logits[:count], labels[:count], config))
-    not_a_number = np.isnan(scores)
-    return Rejection(scores, np.where(not_a_number, not config.nan_passes, scores <= config.threshold))
+    arguments = (jnp.asarray(x) for x in (np.asarray(tables, np.float32), logits[:count], labels[:count]))
+    before, after, finite = (np.asarray(x) for x in _errors(*arguments, config))
+    # Counts, so that a fall of just the threshold is one.
+    scores = np.where(finite, (before - after) / count, np.nan)
+    return Rejection(scores, np.where(finite, scores <= config.threshold, not config.nan_passes))
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _scores(tables: jax.Array, logits: jax.Array, labels: jax.Array, config: RejectionConfig) -> jax.Array:
+def _errors(
+    tables: jax.Array, logits: jax.Array, labels: jax.Array, config: RejectionConfig
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return (errors before, errors after, whether the outputs are finite), each `[P]`."""
     logits = jnp.broadcast_to(logits.astype(jnp.float32), (len(tables), *logits.shape))
     optimizer = optax.adam(config.lr) if config.optimizer == "adam" else optax.sgd(config.lr, config.momentum)
 
@@ -106,9 +111,8 @@ def _scores(tables: jax.Array, logits: jax.Array, labels: jax.Array, config: Rej
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(free, updates), state), None  # type: ignore[return-value]
 
-    def error(outputs: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.argmax(outputs, axis=-1) != labels[None], axis=-1)
+    def errors(outputs: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.argmax(outputs, axis=-1) != labels[None], axis=-1)
 
     (free, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), length=config.steps)
-    score = error(logits) - error(free)
-    return jnp.where(jnp.all(jnp.isfinite(free), axis=(1, 2)), score, jnp.nan)
+    return errors(logits), errors(free), jnp.all(jnp.isfinite(free), axis=(1, 2))

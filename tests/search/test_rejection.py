@@ -86,6 +86,13 @@ def test_what_is_not_finite_is_rejected_alone(bad, outputs, compilations):
     np.testing.assert_array_equal(found.scores[others], expected.scores[others])
 
 
+def test_a_fall_of_just_the_threshold_is_rejected(outputs):
+    score = reject(TABLES[:1], *outputs, SHORT).scores[0]
+    assert score > 0.0
+    assert reject(TABLES[:1], *outputs, RejectionConfig(steps=100, threshold=float(score))).rejected[0]
+    assert not reject(TABLES[:1], *outputs, RejectionConfig(steps=100, threshold=float(score) - 0.01)).rejected[0]
+
+
 def test_released_code_lets_nan_pass(outputs):
     broken = np.full_like(TABLES[:1], np.nan)
     assert not reject(broken, *outputs, RejectionConfig(steps=2, nan_passes=True)).rejected[0]

@@ -201,6 +201,7 @@ def test_populations_of_a_family_are_one_program(compilations):
             trees, weights = random_trees(seed, 8 + seed, max_height=4)
             tables_of_expressions(trees, weights)
     assert counts.total() == 0, counts
+    assert tables_of_expressions([]).shape == (0, 2, SIZE)
 
 
 def test_weights_multiply_values_as_they_enter_their_parent():
