@@ -132,19 +132,20 @@ def tell(config: TaylorConfig, state: TaylorState, fitness: Sequence[float] | np
       state: state.
       fitness: `[P]`, the smaller, the better; infinity or NaN for a loss that did not train.
     """
-    worst = np.nan_to_num(np.asarray(fitness, np.float32), nan=np.inf, posinf=np.inf)
+    values = np.asarray(fitness, np.float32)
     require(
-        worst.shape == (config.population_size,),
-        f"fitness has shape {worst.shape}, expected ({config.population_size},): one a loss",
+        values.shape == (config.population_size,),
+        f"fitness has shape {values.shape}, expected ({config.population_size},): one a loss",
     )
+    values = np.where(np.isfinite(values), values, np.float32(np.inf))
     algorithm, params = _strategy(config.population_size, config.std)
     population, strategy = _population(config, state)
     key = jax.random.fold_in(_key(state), 1)
-    strategy, _ = algorithm.tell(key, population, jnp.asarray(worst), strategy, params)
+    strategy, _ = algorithm.tell(key, population, jnp.asarray(values), strategy, params)
     found = {"best": state.best, "best_fitness": state.best_fitness}
-    i = int(np.argmin(worst))
-    if worst[i] < state.best_fitness:
-        found = {"best": tuple(float(x) for x in population[i]), "best_fitness": float(worst[i])}
+    i = int(np.argmin(values))
+    if values[i] < state.best_fitness:
+        found = {"best": tuple(float(x) for x in population[i]), "best_fitness": float(values[i])}
     return TaylorState(state.seed, state.generation + 1, strategy, **found)  # type: ignore[arg-type]
 
 

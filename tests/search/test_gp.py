@@ -196,7 +196,7 @@ def test_a_generation_of_rejects(config):
 
 def test_nan_never_wins():
     def evaluate(tree):
-        return np.nan if tree.size < 12 else np.inf if tree.size < 14 else float(tree.size)
+        return (-np.inf, np.nan)[tree.size % 2] if tree.size < 12 else np.inf if tree.size < 14 else float(tree.size)
 
     states = generations(CONFIG, gp.init(CONFIG, 0), 12, evaluate)
     assert states[-1].best_entry.evaluation.fitness == 14.0
@@ -256,6 +256,7 @@ def test_a_planted_target_is_found(preset, seeds, least):
         ({"tournament_size": 0}, "tournament_size is 0"),
         ({"elitism": 1.0}, "elitism is 1.0, expected less than 1"),
         ({"retries": -1}, "retries is -1"),
+        ({"retries": 1, "released_quirks": True}, "retries is 1, expected 0 with released_quirks"),
         ({"max_mutation_height": -1}, "max_mutation_height is -1"),
     ],
 )

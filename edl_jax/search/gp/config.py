@@ -68,6 +68,10 @@ class GPConfig:
             self.max_mutation_height >= 0, f"max_mutation_height is {self.max_mutation_height}, expected at least 0"
         )
         require(self.retries >= 0, f"retries is {self.retries}, expected at least 0")
+        require(
+            self.retries == 0 or not self.released_quirks,
+            f"retries is {self.retries}, expected 0 with released_quirks: the released code draws no child again",
+        )
         for name in ("crossover", "mutation", "elitism"):
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, f"{name} is {value}, expected 0 <= {name} <= 1")

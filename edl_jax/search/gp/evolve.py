@@ -161,8 +161,8 @@ def _tournament(rng: np.random.Generator, config: GPConfig, members: Sequence[Me
 
 
 def _cleaned(config: GPConfig, evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation with infinity as the fitness of what was rejected, or ended as NaN."""
-    worst = evaluation.rejected or (np.isnan(evaluation.fitness) and not config.released_quirks)
+    """Return the evaluation with infinity as the fitness of what was rejected, or is not finite."""
+    worst = evaluation.rejected or (not np.isfinite(evaluation.fitness) and not config.released_quirks)
     return evaluation._replace(fitness=np.inf) if worst else evaluation
 
 
