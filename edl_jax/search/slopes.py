@@ -49,7 +49,7 @@ def tape_of_programs(programs: Program, operators: tuple[str, ...], length: int 
     Args:
       programs: arrays `[P, L]`.
       operators: those that may occur; their order is that of the codes on the tape.
-      length: T; None for the most operators of a program, rounded up to a multiple of 8.
+      length: T; None for the most operators of a program, rounded up to a multiple of 16.
 
     Raises:
       UserError: an operator that is not among `operators`, or more operators than `length`.
@@ -61,7 +61,7 @@ def tape_of_programs(programs: Program, operators: tuple[str, ...], length: int 
         [i for i in range(n - 1, -1, -1) if NAMES[codes[i]] in OPERATORS] for n, codes in zip(sizes, op, strict=True)
     ]
     most = max(len(nodes) for nodes in kept)
-    length = -(-max(most, 1) // 8) * 8 if length is None else length
+    length = -(-max(most, 1) // 16) * 16 if length is None else length
     require(most <= length, f"an expression of {most} operators does not fit a tape of {length}: lengthen it")
     count, none = len(op), weights.shape[1]
     tape = Tape(
@@ -93,7 +93,7 @@ def tape_of_programs(programs: Program, operators: tuple[str, ...], length: int 
 
 
 def program_slopes(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y: jax.Array, u: jax.Array) -> jax.Array:
-    """Return the slopes dg/du `[M]` of one program; its gradient in the weights is computed, in y and u it is 0.
+    """Return the slopes dg/du `[M]` of one program; differentiable once, in reverse, in the weights and in u.
 
     Args:
       operators: as those of the tape.
@@ -102,7 +102,7 @@ def program_slopes(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y
       y: `[M]` label probabilities.
       u: `[M]` logarithms of the predicted ones.
     """
-    return _slopes(operators, weights, tape, jax.lax.stop_gradient(y), jax.lax.stop_gradient(u))
+    return _slopes(operators, weights, tape, y, u)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -182,8 +182,8 @@ def _slopes_backward(operators: tuple[str, ...], kept: Kept, cotangent: jax.Arra
         return adjoints, gradient
 
     adjoints = jnp.zeros_like(buffer).at[tape.root, 1].set(cotangent)
-    gradient = jax.lax.fori_loop(0, tape.length, instruction, (adjoints, jnp.zeros_like(weights)))[1]
-    return gradient, None, None, None
+    adjoints, gradient = jax.lax.fori_loop(0, tape.length, instruction, (adjoints, jnp.zeros_like(weights)))
+    return gradient, None, None, jax.vjp(functools.partial(_terminals, y), u)[1](adjoints[: len(_ROWS)])[0]
 
 
 _slopes.defvjp(_slopes_forward, _slopes_backward)

@@ -47,21 +47,19 @@ def test_slopes_and_gradients_are_the_engines(key):
     cotangents = jax.random.normal(keys[2], (len(TREES), 40))
     tape = jax.tree.map(jnp.asarray, tape_of_programs(programs, OPERATORS))
 
-    def ours(weights):
-        def slopes(element):
-            return program_slopes(OPERATORS, *element, y, u)
+    def ours(weights, u):
+        return jax.lax.map(lambda element: program_slopes(OPERATORS, *element, y, u), (weights, tape))
 
-        return jax.lax.map(slopes, (weights, tape))
-
-    def theirs(weights):
+    def theirs(weights, u):
         return jax.lax.map(lambda element: by_the_engine(*element, y, u), (weights, programs))
 
-    def both(weights, function):
-        found, pull = jax.vjp(function, weights)
-        return found, pull(cotangents)[0]
+    def both(function):
+        found, pull = jax.vjp(function, weights, u)
+        return found, *pull(cotangents)
 
-    found, gradient = jax.jit(both, static_argnums=1)(weights, ours)
-    expected, expected_gradient = jax.jit(both, static_argnums=1)(weights, theirs)
+    found, gradient, gradient_u = jax.jit(both, static_argnums=0)(ours)
+    expected, expected_gradient, expected_u = jax.jit(both, static_argnums=0)(theirs)
+    np.testing.assert_allclose(gradient_u, expected_u, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     # A root's weight does nothing, in a program of one node too.
     np.testing.assert_allclose(gradient[:, 1:], expected_gradient[:, 1:], rtol=1e-4, atol=1e-4)

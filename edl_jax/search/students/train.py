@@ -23,7 +23,7 @@ from edl_jax.search.tables import logit_gradient
 
 # (candidate, outputs [B, C], targets [B]) -> gradient of each example's loss in the outputs [B, C]
 Gradient = Callable[[Any, jax.Array, jax.Array], jax.Array]
-_SMALLEST_BUCKET, _LARGEST_BUCKET = 8, 32
+_SMALLEST_BUCKET, LARGEST_BUCKET = 8, 32
 
 
 class Examples(NamedTuple):
@@ -67,8 +67,8 @@ def bucket(count: int) -> int:
       UserError: fewer than one, or more than the largest program's, which `racing` trains in parts.
     """
     require(
-        1 <= count <= _LARGEST_BUCKET,
-        f"{count} candidates at once, expected 1 to {_LARGEST_BUCKET}: train them in parts",
+        1 <= count <= LARGEST_BUCKET,
+        f"{count} candidates at once, expected 1 to {LARGEST_BUCKET}: train them in parts",
     )
     return max(_SMALLEST_BUCKET, 1 << (count - 1).bit_length())
 
