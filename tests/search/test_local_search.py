@@ -23,7 +23,8 @@ TREES = [
     evomal.from_tree(text)
     for text in ("mul(-1, mul(y, log(p)))", "square(sub(y, p))", "abs(log(mul(y, p)))", "sqrt(abs(sub(p, y)))")
 ]
-CONFIG = LocalSearchConfig(steps=4, batch_size=32)
+# A short step, so that what is left of the second order is a fraction of a per cent.
+CONFIG = LocalSearchConfig(steps=4, batch_size=32, inner_lr=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,6 @@ def linearised(task, drawn):
 def test_meta_gradients_are_the_exact_ones(task, drawn, linearised, tape, key):
     exact = Exact(SLOPES, CONFIG, task[0], drawn)
     weights = 1.0 + 0.2 * jax.random.normal(key, tape.weights.shape)
-    rows = np.arange(len(TREES))
 
     @jax.jit
     def by_kernel(weights, at):
@@ -73,11 +73,11 @@ def test_meta_gradients_are_the_exact_ones(task, drawn, linearised, tape, key):
     for i, at in enumerate(linearised._linearisations):
         found, losses = by_kernel(weights, at)
         expected_losses, expected = by_training(weights, exact.at(i))
-        np.testing.assert_allclose(losses, expected_losses, rtol=3e-3)
+        np.testing.assert_allclose(losses, expected_losses, rtol=2e-4)
         norms, expected_norms = (np.linalg.norm(x, axis=1) for x in (found, expected))
         cosine = np.sum(np.asarray(found) * np.asarray(expected), 1) / (norms * expected_norms)
-        assert np.all(cosine[rows] > 0.9999)
-        np.testing.assert_allclose(norms, expected_norms, rtol=0.03)
+        assert np.all(cosine > 0.9999)
+        np.testing.assert_allclose(norms, expected_norms, rtol=0.01)
 
 
 def test_exact_is_what_training_says(task, tape):
