@@ -1,5 +1,6 @@
 """The tangent kernels of a run's sequence: computed once, in memory where they fit, else in a file that is mapped."""
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from edl_jax.backend import memory
 from edl_jax.core.errors import UserError, require
 from edl_jax.search.kernels import Linearisation, linearise, require_form
 from edl_jax.search.sequence import Sequence
-from edl_jax.search.students.base import Student
+from edl_jax.search.students.base import Params, Student
 
 FILE = "tangent_kernels.npy"
 _MEMORY_SHARE, _DISK_SHARE = 0.5, 0.9  # of what is free
@@ -93,7 +94,6 @@ def compute(
     path = place(needed, needed // steps, directory)
     side = batch_size * student.num_classes
     kernels = None if path is None else np.lib.format.open_memmap(path, "w+", np.float32, (steps, side, side))
-    init = jax.jit(lambda key: student.init(key)[0])
     found = []
     for i in range(steps):
         sides = [
@@ -103,7 +103,7 @@ def compute(
                 (sequence.validation, sequence.validation_rows[i]),
             )
         ]
-        step = linearise(student, init(sequence.key_of(i)), *sides, decay)
+        step = linearise(student, _weights(student, sequence.key_of(i)), *sides, decay)
         if kernels is not None:
             kernels[i] = step.kernel
             step = step._replace(kernel=jnp.zeros((), jnp.float32))
@@ -116,3 +116,8 @@ def compute(
     if kernels is not None:
         kernels.flush()
     return Linearisations(found, kernels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _weights(student: Student, key: jax.Array) -> Params:
+    return student.init(key)[0]

@@ -156,7 +156,7 @@ class Trainer:
             step_key = None if key is None else jax.random.fold_in(key, i)
             # The barrier keeps XLA from computing them again for each candidate, inside the condition.
             inputs = jax.lax.optimization_barrier(self.student.prepare(examples.inputs[chosen], step_key))
-            one = functools.partial(self._step, inputs=inputs, labels=examples.labels[chosen])
+            one = functools.partial(self.step, inputs=inputs, labels=examples.labels[chosen])
             return self._map(one, population, tables, active)
 
         return jax.lax.fori_loop(start, stop, step, population)
@@ -185,8 +185,15 @@ class Trainer:
 
         return jax.lax.fori_loop(0, population.finite.shape[0], member, population)
 
-    def _step(self, old: Population, table: Any, *, inputs: Any, labels: jax.Array) -> Population:
-        """Return one student (arrays without the axis of candidates) after one step."""
+    def step(self, old: Population, table: Any, *, inputs: Any, labels: jax.Array) -> Population:
+        """Return one student after one step, whatever it met.
+
+        Args:
+          old: the student, arrays without the axis of candidates.
+          table: its candidate.
+          inputs: the batch as the student prepares it.
+          labels: `[B]`.
+        """
 
         def outputs(params: Any) -> tuple[jax.Array, Any]:
             return self.student.apply(params, old.stats, inputs, True, no_tap)
