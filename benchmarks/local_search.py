@@ -2,8 +2,9 @@
 
 For --cases random trees that pass rejection, each with random edge weights and another step of the sequence (weights,
 training batch, validation batch): error in norm and cosine of the linearised meta-gradient beside the exact one,
-relative difference of the task's loss, by how far the training step moves the logits. Then both local searches in full for a few trees: how far their weights are apart beside
-how far they moved, and the error of students trained with either.
+relative difference of the task's loss, by how far the training step moves the logits. Then both local searches in full
+for a few trees: how far their weights are apart beside how far they moved, and the error of students trained with
+either.
 """
 
 import argparse

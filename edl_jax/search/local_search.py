@@ -91,7 +91,7 @@ class Found(NamedTuple):
       finite: `[P]` bool; a candidate that met a loss or gradient that is not finite keeps the parameters it had then.
       moves: `[P]` float32, how far a linearised training step moves the validation logits: root mean square over
         logits, mean over steps; NaN for other searches. Up to 0.05 its gradients are within some per cent of the exact
-        ones; from about 0.3 on they may have another direction.
+        ones; from 0.1 on they may have another direction.
     """
 
     params: Any
@@ -247,7 +247,7 @@ class Exact:
 class Guarded:
     """The linearised local search, and the exact one for candidates too strong for it."""
 
-    def __init__(self, linearised: Linearised, exact: Exact, limit: float = 0.3) -> None:
+    def __init__(self, linearised: Linearised, exact: Exact, limit: float = 0.1) -> None:
         """Take both, and the `Found.moves` from which on a candidate is searched for exactly."""
         self._linearised, self._exact, self._limit = linearised, exact, limit
 
