@@ -141,11 +141,11 @@ def test_candidates_do_not_meet(linearised, tape):
 
 
 def test_strong_candidates_are_searched_exactly(linearised, tape):
-    """Those whose steps are beyond the limit, or are not finite, and no other."""
+    """Those whose steps are beyond the limit, and no other."""
     weights = np.array(tape.weights)
     weights[1, 1] = np.nan
     found = linearised(weights, tape)
-    limit = np.sort(found.moves)[1]  # NaN sorts last
+    limit = np.sort(found.moves)[1]  # of three that are not NaN
 
     def exact(params, candidates):
         seen.append(np.asarray(candidates.length).tolist())
@@ -155,16 +155,16 @@ def test_strong_candidates_are_searched_exactly(linearised, tape):
 
     seen = []
     guarded = local_search.Guarded(linearised, exact, limit)(weights, tape)
-    strong = ~(found.moves <= limit)
-    assert strong.sum() == 2
-    assert strong[1]
+    strong = found.moves > limit
+    assert strong.sum() == 1
+    assert np.isnan(found.moves).tolist() == [False, True, False, False]
     assert seen == [tape.length[strong].tolist()]
     np.testing.assert_array_equal(guarded.params[strong], weights[strong] + 1)
     np.testing.assert_array_equal(guarded.params[~strong], found.params[~strong])
     assert (guarded.losses[:, strong] == 7.0).all()
     np.testing.assert_array_equal(guarded.losses[:, ~strong], found.losses[:, ~strong])
     np.testing.assert_array_equal(guarded.moves, found.moves)
-    assert guarded.finite.all()
+    assert guarded.finite.tolist() == [True, False, True, True]
 
 
 def test_networks_are_searched_by_the_same_code(task, linearised):
