@@ -31,31 +31,32 @@ def examples_of(student, split):
 def test_kernel_is_the_product_of_jacobians(key, name, side, channels):
     split = small_split(side, channels, 40, 40)
     student = students.create(name, split)
-    params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(key, x.shape), student.init(key)[0])
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(student.init, key)[0]
+    params = jax.tree.map(lambda x: jnp.asarray(0.2 * rng.normal(size=x.shape), jnp.float32), shapes)
     train, validation = (
         tuple(x[:n] for x in part) for part, n in zip(examples_of(student, split), (3, 4), strict=True)
     )
     found = linearise(student, params, train, validation, 0.25)
 
     @jax.jit
-    def moves(directions):
-        """Return J_v J_t^T of each direction `[n, B_t, C]`, by one pass backward and one forward."""
+    def reference(directions):
+        """Return both logits, and J_v J_t^T of each direction `[n, B_t, C]`: by one pass backward and one forward."""
         inputs_t, inputs_v = (student.prepare(inputs, None) for inputs in (train[0], validation[0]))
-        pull = jax.vjp(lambda params: student.logits(params, {}, inputs_t), params)[1]
+        logits, pull = jax.vjp(lambda params: student.logits(params, {}, inputs_t), params)
+        decayed = student.logits(jax.tree.map(lambda x: 0.75 * x, params), {}, inputs_v)
 
         def move(direction):
             return jax.jvp(lambda params: student.logits(params, {}, inputs_v), (params,), pull(direction))[1]
 
-        return jax.lax.map(move, directions)
+        return logits, decayed, jax.lax.map(move, directions)
 
     # All of them: the kernel's columns.
-    columns = moves(jnp.eye(3 * CLASSES).reshape(-1, 3, CLASSES))
+    logits, decayed, columns = reference(jnp.eye(3 * CLASSES).reshape(-1, 3, CLASSES))
     expected = columns.reshape(3 * CLASSES, -1).T
     np.testing.assert_allclose(found.kernel, expected, atol=3e-6 * np.abs(expected).max())
-    prepared = [student.prepare(inputs, None) for inputs, _ in (train, validation)]
-    np.testing.assert_allclose(found.train_logits, student.logits(params, {}, prepared[0]), atol=1e-5)
-    decayed = jax.tree.map(lambda x: 0.75 * x, params)
-    np.testing.assert_allclose(found.logits, student.logits(decayed, {}, prepared[1]), atol=1e-5)
+    np.testing.assert_allclose(found.train_logits, logits, atol=1e-5)
+    np.testing.assert_allclose(found.logits, decayed, atol=1e-5)
 
 
 @pytest.fixture

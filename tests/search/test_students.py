@@ -55,8 +55,9 @@ class FlaxLeNet(nn.Module):
 def test_lenet5_is_flaxs(key, side, channels, pooled):
     split = small_split(side, channels, COUNT, 4)
     student = students.create("lenet5", split)
-    params, _ = student.init(key)
-    params = jax.tree.map(lambda x: x + 0.01, params)  # biases that count
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(student.init, key)[0]
+    params = jax.tree.map(lambda x: jnp.asarray(0.1 * rng.normal(size=x.shape), jnp.float32), shapes)
     raw, x = batch(split)
     theirs = {name: {"kernel": layer.kernel, "bias": layer.bias} for name, layer in params.items()}
     theirs["dense1"]["kernel"] = flat_rows(params["dense1"].kernel, pooled, pooled, 16)
@@ -73,16 +74,20 @@ def test_xavier_is_glorots(key):
 
 
 @pytest.mark.parametrize(("size", "stride", "pad"), [(3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 0)])
-def test_conv_is_laxs(key, size, stride, pad):
-    x = jax.random.normal(key, (3, 9, 8, 7))
-    layer = layers.Affine(jax.random.normal(key, (size, size, 3, 5)), jnp.arange(5.0))
-    pads = ((pad, pad), (pad, pad))
-    expected = jax.lax.conv_general_dilated(
-        x, layer.kernel, (stride, stride), pads, dimension_numbers=("CHWN", "HWIO", "CHWN")
-    )
-    np.testing.assert_allclose(
-        layers.conv(layer, x, stride, pad), expected + layer.bias[:, None, None, None], atol=1e-5
-    )
+def test_conv_is_laxs(size, stride, pad):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, 9, 8, 7)), jnp.float32)
+    layer = layers.Affine(jnp.asarray(rng.normal(size=(size, size, 3, 5)), jnp.float32), jnp.arange(5.0))
+    numbers = ("CHWN", "HWIO", "CHWN")
+
+    @jax.jit
+    def both(x):
+        y = jax.lax.conv_general_dilated(
+            x, layer.kernel, (stride, stride), ((pad, pad),) * 2, dimension_numbers=numbers
+        )
+        return layers.conv(layer, x, stride, pad), y + layer.bias[:, None, None, None]
+
+    np.testing.assert_allclose(*both(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -94,8 +99,9 @@ def test_batch_norm_is_flaxs(key, train):
         "batch_stats": {"var": running.scale, "mean": running.shift},
     }
     module = nn.BatchNorm(use_running_average=not train, momentum=layers.MOMENTUM, epsilon=layers.EPSILON)
-    expected, new = module.apply(variables, x.transpose(3, 1, 2, 0), mutable=["batch_stats"])
-    y, found = layers.batch_norm(layer, running, x, train)
+    theirs = jax.jit(lambda x: module.apply(variables, x.transpose(3, 1, 2, 0), mutable=["batch_stats"]))
+    expected, new = theirs(x)
+    y, found = jax.jit(lambda x: layers.batch_norm(layer, running, x, train))(x)
     np.testing.assert_allclose(y, expected.transpose(3, 1, 2, 0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.scale, new["batch_stats"]["var"], rtol=1e-5)
     np.testing.assert_allclose(found.shift, new["batch_stats"]["mean"], rtol=1e-5)
