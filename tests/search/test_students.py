@@ -172,7 +172,7 @@ def train_alone(student, optimizer, table, split, rows, params, stats):
     ("name", "vectorised"),
     [
         ("mlp_small", False),
-        ("mlp_small", True),
+        pytest.param("mlp_small", True, marks=pytest.mark.slow),
         pytest.param("convnet", False, marks=pytest.mark.slow),
         pytest.param("lenet5", False, marks=pytest.mark.slow),
     ],
@@ -223,6 +223,19 @@ def test_students_learn_and_are_scored(key, compilations):
     idle = evaluator(population, active=np.array([True, False, True, True]))
     assert np.isinf(idle.error[1])
     assert idle.error[0] == score.error[0]
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_a_student_that_rests_does_not_end(key, vectorised):
+    """Not even with a candidate that would end it."""
+    split = small_split()
+    student = students.create("linear", split)
+    trainer = students.Trainer(student, sgd(student.lr), vectorised=vectorised)
+    examples = students.Examples.of(student, split.train_images, split.train_labels)
+    rows = jnp.asarray(batches(0, len(split.train_labels), 1, 16))
+    active = jnp.array([True, True, False, True])
+    population = trainer.advance(trainer.init(key, len(TABLES)), TABLES, examples, rows, 0, 1, active=active)
+    assert population.finite.all()
 
 
 def test_weights_that_became_infinite_score_worst(key):

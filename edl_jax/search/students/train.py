@@ -171,7 +171,8 @@ class Trainer:
         """Return the population after `one` step of those that are active and finite."""
         if self.vectorised:
             new = jax.vmap(one)(population, tables)
-            return _select(active & population.finite & new.finite, new, population)
+            kept = _select(active & population.finite & new.finite, new, population)
+            return kept._replace(finite=jnp.where(active, kept.finite, population.finite))
 
         def member(p: jax.Array, population: Population) -> Population:
             old, table = jax.tree.map(lambda x: x[p], (population, tables))
