@@ -14,6 +14,7 @@ from edl_jax.core.errors import UserError, require
 from edl_jax.search.kernels import Linearisation, linearise, require_form
 from edl_jax.search.sequence import Sequence
 from edl_jax.search.students.base import Params, Student
+from edl_jax.search.tasks import CLASSIFICATION, Task
 
 FILE = "tangent_kernels.npy"
 _MEMORY_SHARE, _DISK_SHARE = 0.5, 0.9  # of what is free
@@ -23,9 +24,9 @@ _GIB = 2**30
 class Linearisations:
     """The linearisations of all steps of a sequence, in their order; may be iterated over any number of times."""
 
-    def __init__(self, steps: list[Linearisation], kernels: np.ndarray | None) -> None:
-        """Take the steps, and the mapped kernels `[S, B_v C, B_t C]` where the steps hold none."""
-        self._steps, self._kernels = steps, kernels
+    def __init__(self, steps: list[Linearisation], kernels: np.ndarray | None, task: Task = CLASSIFICATION) -> None:
+        """Take the steps, the mapped kernels `[S, B_v C, B_t C]` where the steps hold none, and the student's task."""
+        self._steps, self._kernels, self.task = steps, kernels, task
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -40,9 +41,9 @@ class Linearisations:
             yield step if self._kernels is None else step._replace(kernel=jnp.asarray(self._kernels[i]))
 
 
-def kernel_bytes(steps: int, batch_size: int, num_classes: int) -> int:
-    """Return the bytes of the kernels of a sequence: float32 `[S, B C, B C]`."""
-    return 4 * steps * (batch_size * num_classes) ** 2
+def kernel_bytes(steps: int, batch_size: int, num_classes: int, validation_batch_size: int | None = None) -> int:
+    """Return the bytes of the kernels of a sequence: float32 `[S, B_v C, B_t C]`, both batches of one size if None."""
+    return 4 * steps * num_classes**2 * batch_size * (validation_batch_size or batch_size)
 
 
 def place(needed: int, one: int, directory: Path | None) -> Path | None:
@@ -90,15 +91,15 @@ def compute(
     require_form(student)
     steps, inner, batch_size = sequence.train_rows.shape
     require(inner == 1, f"inner_steps is {inner}, expected 1 for linearised local search: choose --local-search exact")
-    needed = kernel_bytes(steps, batch_size, student.num_classes)
+    rows, columns = sequence.validation_rows.shape[1] * student.num_classes, batch_size * student.num_classes
+    needed = kernel_bytes(steps, batch_size, student.num_classes, sequence.validation_rows.shape[1])
     path = place(needed, needed // steps, directory)
-    side = batch_size * student.num_classes
-    kernels = None if path is None else np.lib.format.open_memmap(path, "w+", np.float32, (steps, side, side))
+    kernels = None if path is None else np.lib.format.open_memmap(path, "w+", np.float32, (steps, rows, columns))
     found = []
     for i in range(steps):
         sides = [
-            (examples.inputs[rows], examples.labels[rows])
-            for examples, rows in (
+            (examples.inputs[chosen], examples.labels[chosen])
+            for examples, chosen in (
                 (sequence.train, sequence.train_rows[i, 0]),
                 (sequence.validation, sequence.validation_rows[i]),
             )
@@ -115,7 +116,7 @@ def compute(
             on_step(i + 1)
     if kernels is not None:
         kernels.flush()
-    return Linearisations(found, kernels)
+    return Linearisations(found, kernels, student.task)
 
 
 @functools.partial(jax.jit, static_argnums=0)

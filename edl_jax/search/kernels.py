@@ -1,8 +1,9 @@
 """Empirical tangent kernels: how an SGD step on a training batch moves the outputs on a validation batch.
 
 A step theta' = theta - lr J_t^T g, g the loss's gradient in the logits of the training batch, moves the validation
-logits by -lr K g up to second order, with K = J_v J_t^T. All candidates of a search see the same sequence of (weights,
-training batch, validation batch), so that K serves them all, and all generations.
+logits by -lr K g up to second order, with K = J_v J_t^T; in regression predictions are what logits are here, and C is
+1. All candidates of a search see the same sequence of (weights, training batch, validation batch), so that K serves
+them all, and all generations.
 
 Nothing is differentiated example by example. C passes backward give the signals d of every layer; a dense layer adds
 (a_v . a_t + 1) (d_v . d_t) to K, a product of two small Gram matrices; a convolution's Jacobian is explicit, as it has
@@ -27,9 +28,9 @@ class Linearisation(NamedTuple):
     Attributes:
       kernel: `[B_v C, B_t C]` float32, K; rows and columns by example, then class.
       train_logits: `[B_t, C]`.
-      train_labels: `[B_t]` int32.
+      train_labels: `[B_t]` int32, or float32 targets.
       logits: `[B_v, C]` of the validation batch, at weights that have decayed by one step.
-      labels: `[B_v]` int32.
+      labels: `[B_v]` int32, or float32 targets.
     """
 
     kernel: jax.Array

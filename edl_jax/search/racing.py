@@ -8,7 +8,7 @@ papers' protocol: every candidate trained in full, on all validation examples.
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,12 +63,12 @@ class Race(NamedTuple):
     """Outcome of a race for P candidates.
 
     Attributes:
-      fitness: `[P]` float64, error rate at the last rung reached, but at least the largest of those that went further:
+      fitness: `[P]` float64, error at the last rung reached, but at least the largest of those that went further:
         the order of fitness is that of the race. Infinite for candidates that ended as not finite.
-      error: `[P]` float64, error rate at the last rung reached.
-      loss: `[P]` float64, cross-entropy there.
+      error: `[P]` float64, error rate (in regression mean squared error) at the last rung reached.
+      loss: `[P]` float64, the task's loss there.
       steps: `[P]` int, steps trained.
-      errors: `[R, P]` float64, error rate at each rung; NaN where a candidate was not evaluated.
+      errors: `[R, P]` float64, error at each rung; NaN where a candidate was not evaluated.
     """
 
     fitness: np.ndarray
@@ -81,7 +81,7 @@ class Race(NamedTuple):
 def run(
     trainer: Trainer,
     evaluator: Evaluator,
-    tables: np.ndarray,
+    tables: Any,
     examples: Examples,
     rows: np.ndarray | jax.Array,
     key: jax.Array,
@@ -101,7 +101,7 @@ def run(
       key: of the students' first weights, the same for all.
       config: settings.
       dropout: key of dropout; None for none.
-      on_rung: called with the rung and the error rates `[P]` so far, infinite where unknown.
+      on_rung: called with the rung and the errors `[P]` so far, infinite where unknown.
     """
     config = config or RacingConfig()
     count = len(jax.tree.leaves(tables)[0])
@@ -147,7 +147,7 @@ class _Parts:
         self,
         trainer: Trainer,
         evaluator: Evaluator,
-        tables: np.ndarray,
+        tables: Any,
         examples: Examples,
         rows: jax.Array,
         key: jax.Array,

@@ -1,13 +1,13 @@
-"""EvoMAL's rejection protocol for many candidates at once: does descent on the loss alone lower the error rate?
+"""EvoMAL's rejection protocol for many candidates at once: does descent on the loss alone lower the error?
 
 The outputs of a fresh network on the first training examples are free variables. A candidate that does not classify
-more of them rightly after some steps of descent on them cannot train a network, and is refused before it costs
-anything.
+more of them rightly, or in regression bring them nearer to their targets, after some steps of descent on them cannot
+train a network, and is refused before it costs anything.
 """
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ import numpy as np
 import optax
 
 from edl_jax.core.errors import require, unknown
+from edl_jax.search.students.train import Gradient
 from edl_jax.search.tables import logit_gradient
+from edl_jax.search.tasks import CLASSIFICATION, Task
 
 OPTIMIZERS = ("adam", "sgd")
 
@@ -35,7 +37,7 @@ class RejectionConfig:
     momentum: float = 0.9
     """Momentum of sgd, without Nesterov's step."""
     threshold: float = 0.0
-    """Fall of the error rate from which up to which a candidate is rejected."""
+    """Fall of the error rate, or of the mean squared error, up to which a candidate is rejected."""
     nan_passes: bool = False
     """Whether a candidate whose outputs become NaN passes, as in the released code."""
 
@@ -61,7 +63,7 @@ class Rejection(NamedTuple):
     """Outcome of the protocol.
 
     Attributes:
-      scores: `[P]` float64, error rate before the descent minus that after it; NaN where an output is not finite.
+      scores: `[P]` float64, error before the descent minus that after it; NaN where an output is not finite.
       rejected: `[P]` bool.
     """
 
@@ -70,15 +72,23 @@ class Rejection(NamedTuple):
 
 
 def reject(
-    tables: np.ndarray, logits: np.ndarray, labels: np.ndarray, config: RejectionConfig | None = None
+    tables: Any,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    config: RejectionConfig | None = None,
+    *,
+    task: Task = CLASSIFICATION,
+    gradient: Gradient = logit_gradient,
 ) -> Rejection:
     """Apply the rejection protocol to candidates: one program for every set of P of them.
 
     Args:
-      tables: `[P, 2, K]` slopes.
+      tables: `[P, 2, K]` slopes, or what else `gradient` takes, arrays `[P, ...]`.
       logits: `[N, C]` outputs of a fresh network on the training examples in their order, N at least the number used.
-      labels: `[N]` integer classes.
+      labels: `[N]` integer classes, or numbers.
       config: settings.
+      task: of the network.
+      gradient: of a candidate's loss, as that of `students.Trainer`.
 
     Raises:
       UserError: there are fewer examples than the protocol uses.
@@ -89,30 +99,33 @@ def reject(
         len(logits) >= count and len(labels) >= count,
         f"{min(len(logits), len(labels))} examples are given, expected at least the {count} of the rejection protocol",
     )
-    arguments = (jnp.asarray(x) for x in (np.asarray(tables, np.float32), logits[:count], labels[:count]))
-    before, after, finite = (np.asarray(x) for x in _errors(*arguments, config))
-    # Counts, so that a fall of just the threshold is one.
-    scores = np.where(finite, (before - after) / count, np.nan)
+    if gradient is logit_gradient and task is not CLASSIFICATION:
+        raise ValueError(f"{task.name} has no tables: give the gradient of its candidates")
+    arguments = jax.tree.map(jnp.asarray, (tables, logits[:count], labels[:count]))
+    before, after, finite = (np.asarray(x) for x in _errors(*arguments, config, task, gradient))
+    # Counts in classification, so that a fall of just the threshold is one.
+    with np.errstate(invalid="ignore"):
+        scores = np.where(finite, (before - after) / count, np.nan)
     return Rejection(scores, np.where(finite, scores <= config.threshold, not config.nan_passes))
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@functools.partial(jax.jit, static_argnames=("config", "task", "gradient"))
 def _errors(
-    tables: jax.Array, logits: jax.Array, labels: jax.Array, config: RejectionConfig
+    tables: Any, logits: jax.Array, labels: jax.Array, config: RejectionConfig, task: Task, gradient: Gradient
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return (errors before, errors after, whether the outputs are finite), each `[P]`."""
-    logits = jnp.broadcast_to(logits.astype(jnp.float32), (len(tables), *logits.shape))
+    logits = jnp.broadcast_to(logits.astype(jnp.float32), (len(jax.tree.leaves(tables)[0]), *logits.shape))
     optimizer = optax.adam(config.lr) if config.optimizer == "adam" else optax.sgd(config.lr, config.momentum)
 
     def step(carry: tuple[jax.Array, optax.OptState], _: None) -> tuple[tuple[jax.Array, optax.OptState], None]:
         free, state = carry
         # The loss of the batch is the mean over examples.
-        gradient = jax.vmap(logit_gradient, in_axes=(0, 0, None))(tables, free, labels) / labels.size
-        updates, state = optimizer.update(gradient, state)
+        slopes = jax.vmap(gradient, in_axes=(0, 0, None))(tables, free, labels) / labels.size
+        updates, state = optimizer.update(slopes, state)
         return (optax.apply_updates(free, updates), state), None  # type: ignore[return-value]
 
     def errors(outputs: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.argmax(outputs, axis=-1) != labels[None], axis=-1)
+        return jnp.sum(jax.vmap(task.errors, in_axes=(0, None))(outputs, labels), axis=-1)
 
     (free, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), length=config.steps)
     return errors(logits), errors(free), jnp.all(jnp.isfinite(free), axis=(1, 2))

@@ -21,7 +21,7 @@ class Sequence:
       train: training examples.
       validation: validation examples.
       train_rows: int32 `[S, I, B]`, the batches of the I inner steps of each of the S steps.
-      validation_rows: int32 `[S, B]`.
+      validation_rows: int32 `[S, B_v]`.
     """
 
     key: jax.Array
@@ -46,17 +46,15 @@ def draw(
       seed: of weights and batches.
       steps: S.
       inner_steps: I.
-      batch_size: B, of both.
-
-    Raises:
-      UserError: a batch larger than a set.
+      batch_size: B and B_v; of a set that has fewer examples, all of them.
     """
-    train_rows = batches(seed, len(train.labels), steps * inner_steps, batch_size)
-    validation_rows = batches(seed + 1, len(validation.labels), steps, batch_size)
+    sizes = [min(batch_size, len(part.labels)) for part in (train, validation)]
+    train_rows = batches(seed, len(train.labels), steps * inner_steps, sizes[0])
+    validation_rows = batches(seed + 1, len(validation.labels), steps, sizes[1])
     return Sequence(
         jax.random.key(seed),
         train,
         validation,
-        jnp.asarray(train_rows.reshape(steps, inner_steps, batch_size)),
+        jnp.asarray(train_rows.reshape(steps, inner_steps, sizes[0])),
         jnp.asarray(validation_rows),
     )

@@ -59,6 +59,16 @@ class Split:
     validation_images: np.ndarray
     validation_labels: np.ndarray
 
+    @property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of the training part."""
+        return self.train_images, self.train_labels
+
+    @property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of the validation part."""
+        return self.validation_images, self.validation_labels
+
 
 def split(dataset: data.Dataset, seed: int, *, validation: float = 0.1, size: int | None = None) -> Split:
     """Return the stratified split of the official training set by `seed`.

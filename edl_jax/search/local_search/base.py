@@ -12,9 +12,6 @@ import optax
 from edl_jax.core.errors import require
 from edl_jax.search.students.train import LARGEST_BUCKET, bucket
 
-# (parameters, candidate, y [M], u [M]) -> dg/du [M], of one candidate
-Slopes = Callable[[Any, Any, jax.Array, jax.Array], jax.Array]
-
 
 @dataclasses.dataclass(frozen=True)
 class LocalSearchConfig:
@@ -66,8 +63,8 @@ class Found(NamedTuple):
       params: parameters, arrays `[P, ...]`.
       losses: `[S, P]` float32, the task's loss after each training step.
       finite: `[P]` bool; a candidate that met a loss or gradient that is not finite keeps the parameters it had then.
-      moves: `[P]` float32, how far a linearised training step moves the validation logits: root mean square over
-        logits, mean over steps; NaN for other searches. Up to 0.05 its gradients are within some per cent of the exact
+      moves: `[P]` float32, how far a linearised training step moves the validation outputs: root mean square over
+        outputs, mean over steps; NaN for other searches. Up to 0.05 its gradients are within some per cent of the exact
         ones; from 0.1 on they may have another direction.
     """
 
@@ -100,17 +97,6 @@ class State(NamedTuple):
 
 # State after a step of the search, losses [P], moves [P]
 Step = tuple[State, jax.Array, jax.Array]
-
-
-def gradient_of_slopes(slopes: Slopes, params: Any, candidate: Any, y: jax.Array, u: jax.Array) -> jax.Array:
-    """Return the gradient `[B, C]` of a candidate's loss in the logits."""
-    d = slopes(params, candidate, y.ravel(), u.ravel()).reshape(u.shape)
-    return d - jnp.exp(u) * jnp.sum(d, axis=-1, keepdims=True)
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the task's loss of a batch."""
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
 def follow(config: LocalSearchConfig, state: State, gradients: Any, losses: jax.Array) -> State:

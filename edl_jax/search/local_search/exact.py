@@ -11,17 +11,15 @@ from edl_jax.backend import compiler
 from edl_jax.search.local_search.base import (
     Found,
     LocalSearchConfig,
-    Slopes,
     State,
     Step,
-    cross_entropy,
     follow,
-    gradient_of_slopes,
     run,
 )
 from edl_jax.search.sequence import Sequence
 from edl_jax.search.students.base import Student
 from edl_jax.search.students.layers import no_tap
+from edl_jax.search.tasks import Slopes
 from edl_jax.training.optimizer import sgd
 
 
@@ -40,7 +38,7 @@ class Exact:
         """Take a family, settings, a student and the run's sequence.
 
         Args:
-          slopes: of the family; differentiable in u as well where there are several inner steps.
+          slopes: of the family; differentiable in x as well where there are several inner steps.
           config: settings; the sequence has its inner steps.
           student: any.
           sequence: of the run.
@@ -68,6 +66,7 @@ class Exact:
 
     def task_loss(self, params: Any, candidate: Any, at: tuple[jax.Array, Any, Any]) -> jax.Array:
         """Return the task's loss after the training steps with one candidate."""
+        task = self._student.task
         key, (batches, batch_labels), (images, labels) = at
         weights, stats = self._student.init(key)
         opt_state = self._optimizer.init(weights)
@@ -77,14 +76,12 @@ class Exact:
             def outputs(weights: Any, inputs: Any = inputs, stats: Any = stats) -> tuple[jax.Array, Any]:
                 return self._student.apply(weights, stats, inputs, True, no_tap)
 
-            logits, pull, stats = jax.vjp(outputs, weights, has_aux=True)
-            u = jax.nn.log_softmax(logits)
-            y = jax.nn.one_hot(targets, u.shape[1])
-            gradient = gradient_of_slopes(self._slopes, params, candidate, y, u) / len(targets)
+            found, pull, stats = jax.vjp(outputs, weights, has_aux=True)
+            gradient = task.gradient(self._slopes, params, candidate, found, targets) / len(targets)
             updates, opt_state = self._optimizer.update(pull(gradient)[0], opt_state, weights)
             weights = optax.apply_updates(weights, updates)
-        logits = self._student.apply(weights, stats, self._student.prepare(images, None), True, no_tap)[0]
-        return cross_entropy(logits, labels)
+        trained = self._student.apply(weights, stats, self._student.prepare(images, None), True, no_tap)[0]
+        return task.loss(trained, labels)
 
     def _advance(self, state: State, candidates: Any, at: tuple[jax.Array, Any, Any]) -> Step:
         def one(candidate: tuple[Any, Any]) -> tuple[jax.Array, Any]:

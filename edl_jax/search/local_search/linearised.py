@@ -12,14 +12,12 @@ from edl_jax.search.kernels import Linearisation
 from edl_jax.search.local_search.base import (
     Found,
     LocalSearchConfig,
-    Slopes,
     State,
     Step,
-    cross_entropy,
     follow,
-    gradient_of_slopes,
     run,
 )
+from edl_jax.search.tasks import Slopes
 
 
 class Linearised:
@@ -51,18 +49,17 @@ class Linearised:
 
     def task_losses(self, params: Any, candidates: Any, at: Linearisation) -> tuple[jax.Array, jax.Array]:
         """Return the task's losses `[P]` after a training step with each candidate, and its `Found.moves`."""
-        outputs, labels = at.train_logits, at.train_labels
-        u = jax.nn.log_softmax(outputs)
-        y = jax.nn.one_hot(labels, u.shape[1])
+        task = self._linearisations.task
+        points = task.points(at.train_logits, at.train_labels)  # the same for all candidates
 
         def gradient(candidate: tuple[Any, Any]) -> jax.Array:
-            return gradient_of_slopes(self._slopes, *candidate, y, u).ravel()
+            return task.gradient_at(self._slopes, *candidate, *points).ravel()
 
         mapped = jax.vmap(gradient) if self._vectorised else functools.partial(jax.lax.map, gradient)
-        moves = (self._config.step_size / len(labels)) * (mapped((params, candidates)) @ at.kernel.T)
+        moves = (self._config.step_size / len(at.train_labels)) * (mapped((params, candidates)) @ at.kernel.T)
         logits = at.logits[None] - moves.reshape(-1, *at.logits.shape)
         sizes = jnp.sqrt(jnp.mean(jnp.square(moves), axis=1))
-        return jax.vmap(cross_entropy, (0, None))(logits, at.labels), sizes
+        return jax.vmap(task.loss, (0, None))(logits, at.labels), sizes
 
     def _advance(self, state: State, candidates: Any, at: Linearisation) -> Step:
         def total(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -1,4 +1,4 @@
-"""Error rate and cross-entropy of many students at once on the first of some examples."""
+"""Error and loss of many students at once on the first of some examples: those of their task."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ from edl_jax.search.students.train import Examples, Population
 
 
 class Score(NamedTuple):
-    """How students classify.
+    """How students do their task.
 
     Attributes:
-      error: `[P]` float64 error rate; infinite for a student that ended as not finite, or has an output that is.
-      loss: `[P]` float64 mean cross-entropy, likewise.
+      error: `[P]` float64 error rate, or mean squared error; infinite for a student that ended as not finite, or has an
+        output that is.
+      loss: `[P]` float64 mean cross-entropy, or squared error, likewise.
     """
 
     error: np.ndarray
@@ -40,8 +41,8 @@ class Evaluator:
 
         Args:
           student: the architecture.
-          images: `[M, H, W, channels]` uint8.
-          labels: `[M]` integer classes.
+          images: `[M, H, W, channels]` uint8, or rows of a table `[M, F]` float32.
+          labels: `[M]` integer classes, or numbers.
           batch_size: examples of a step of the evaluation.
           vectorised: whether candidates are one `jax.vmap`; None for all but CPUs.
         """
@@ -70,9 +71,9 @@ class Evaluator:
         if active is None:
             active = np.ones(population.finite.shape, bool)
         sums = self._evaluate(population, self._examples, jnp.int32(count), jnp.asarray(active))
-        wrong, loss = np.asarray(sums, np.float64) / count
+        error, loss = np.asarray(sums, np.float64) / count
         bad = ~(np.asarray(population.finite) & np.isfinite(loss) & active)
-        return Score(np.where(bad, np.inf, wrong), np.where(bad, np.inf, loss))
+        return Score(np.where(bad, np.inf, error), np.where(bad, np.inf, loss))
 
     def _sums(self, population: Population, examples: Examples, count: jax.Array, active: jax.Array) -> jax.Array:
         size = self._batch_size
@@ -84,12 +85,10 @@ class Evaluator:
 
             def one(params: object, stats: object) -> jax.Array:
                 logits = self.student.logits(params, stats, inputs)
-                wrong = jnp.argmax(logits, axis=-1) != taken.labels
-                log_p = jax.nn.log_softmax(logits)
-                loss = -jnp.take_along_axis(log_p, taken.labels[:, None], axis=-1)[:, 0]
+                error, loss = (f(logits, taken.labels) for f in (self.student.task.errors, self.student.task.losses))
                 # An infinite logit of a class beside the true one would be no loss, and is no sound student.
                 loss = jnp.where(jnp.all(jnp.isfinite(logits), axis=-1), loss, jnp.nan)
-                return jnp.stack([jnp.sum(wrong, where=used), jnp.sum(loss, where=used)])
+                return jnp.stack([jnp.sum(error, where=used), jnp.sum(loss, where=used)])
 
             if self.vectorised:
                 return sums + jax.vmap(one)(population.params, population.stats).T

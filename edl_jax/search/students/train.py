@@ -20,6 +20,7 @@ from edl_jax.core.errors import require
 from edl_jax.search.students.base import Student
 from edl_jax.search.students.layers import no_tap
 from edl_jax.search.tables import logit_gradient
+from edl_jax.search.tasks import CLASSIFICATION
 
 # (candidate, outputs [B, C], targets [B]) -> gradient of each example's loss in the outputs [B, C]
 Gradient = Callable[[Any, jax.Array, jax.Array], jax.Array]
@@ -31,7 +32,7 @@ class Examples(NamedTuple):
 
     Attributes:
       inputs: `[N, ...]`, what the student's `embed` returns.
-      labels: `[N]` int32.
+      labels: `[N]` int32 classes, or float32 numbers.
     """
 
     inputs: jax.Array
@@ -39,8 +40,8 @@ class Examples(NamedTuple):
 
     @classmethod
     def of(cls, student: Student, images: np.ndarray, labels: np.ndarray) -> "Examples":
-        """Return images `[N, H, W, channels]` uint8 and labels `[N]` as the student reads them."""
-        return cls(jnp.asarray(student.embed(images)), jnp.asarray(labels, jnp.int32))
+        """Return images `[N, H, W, channels]` uint8, or rows of a table, and labels `[N]` as the student reads them."""
+        return cls(jnp.asarray(student.embed(images)), jnp.asarray(labels, student.task.target_dtype))
 
 
 class Population(NamedTuple):
@@ -89,9 +90,12 @@ class Trainer:
         Args:
           student: the architecture.
           optimizer: of each student; `training.optimizer.sgd(0.01)` for EvoMAL's.
-          gradient: of a candidate's loss; a candidate is an element of what `advance` takes as `tables`.
+          gradient: of a candidate's loss; a candidate is an element of what `advance` takes as `tables`. That of tables
+            is for classification: see `regression.gradient`.
           vectorised: whether candidates are one `jax.vmap`; None for all but CPUs.
         """
+        if gradient is logit_gradient and student.task is not CLASSIFICATION:
+            raise ValueError(f"{student.task.name} has no tables: give the gradient of its candidates")
         self.student, self.optimizer, self.gradient = student, optimizer, gradient
         self.vectorised = jax.default_backend() != "cpu" if vectorised is None else vectorised
         self._advance = jax.jit(
