@@ -29,6 +29,18 @@ def value(params: Any, p: jax.Array, y: jax.Array) -> jax.Array:
     return kinds.ml3.h(NETWORK, params, p, y)
 
 
+def raw_slopes(params: Any, nothing: None, y: jax.Array, f: jax.Array) -> jax.Array:
+    """Return the slopes dh/df `[M]` of one network that reads prediction and target: what regression searches with.
+
+    Args:
+      params: of one network.
+      nothing: as a network needs no more.
+      y: `[M]` targets.
+      f: `[M]` predictions.
+    """
+    return jax.jvp(lambda f: value(params, f, y), (f,), (jnp.ones_like(f),))[1]
+
+
 def tables_of_params(params: Any) -> np.ndarray:
     """Return the tables `[P, 2, K]` float32 of parameters stacked to leaves `[P, ...]`."""
     with jax.enable_x64(True):

@@ -102,15 +102,40 @@ def program_slopes(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y
       y: `[M]` label probabilities.
       u: `[M]` logarithms of the predicted ones.
     """
-    return _slopes(operators, weights, tape, y, u)
+    return _slopes((operators, _of_classes), weights, tape, y, u)
+
+
+def raw_slopes(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y: jax.Array, f: jax.Array) -> jax.Array:
+    """Return the slopes dg/df `[M]` of one program of which terminal p is a prediction f: as `program_slopes`.
+
+    Args:
+      operators: as those of the tape.
+      weights: `[L]`.
+      tape: of one program without logarithms among its terminals, arrays without the first axis.
+      y: `[M]` targets, any numbers.
+      f: `[M]` predictions, likewise.
+    """
+    return _slopes((operators, _of_numbers), weights, tape, y, f)
+
+
+Terminals = Callable[[jax.Array, jax.Array], jax.Array]
+# Operators, and what terminals are at (y, x)
+Setting = tuple[tuple[str, ...], Terminals]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _slopes(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y: jax.Array, u: jax.Array) -> jax.Array:
-    return _forward(operators, weights, tape, y, u)[tape.root, 1]
+def _slopes(setting: Setting, weights: jax.Array, tape: Tape, y: jax.Array, x: jax.Array) -> jax.Array:
+    return _forward(setting, weights, tape, y, x)[tape.root, 1]
 
 
-def _terminals(y: jax.Array, u: jax.Array) -> jax.Array:
+def _of_numbers(y: jax.Array, f: jax.Array) -> jax.Array:
+    """Return value and slope in f of each terminal and of 1, `[rows, 2, M]`; of logarithms those of 1."""
+    zero, one = jnp.zeros_like(f), jnp.ones_like(f)
+    duals = {"y": (y, zero), "p": (f, one)}
+    return jnp.stack([jnp.stack(duals.get(name, (one, zero))) for name in _ROWS])
+
+
+def _of_classes(y: jax.Array, u: jax.Array) -> jax.Array:
     """Return value and slope in u of each terminal and of 1, `[rows, 2, M]`."""
     p, rest = jnp.exp(u), -jnp.expm1(u)
     # Where p is 1, ln(1 - p) is that of the smallest distance to 1 that float32 has.
@@ -141,11 +166,12 @@ def _arguments(weights: jax.Array, tape: Tape, t: jax.Array, buffer: jax.Array) 
     return tuple(factors[side] * buffer[tape.rows[t, side]] for side in (0, 1))
 
 
-def _forward(operators: tuple[str, ...], weights: jax.Array, tape: Tape, y: jax.Array, u: jax.Array) -> jax.Array:
+def _forward(setting: Setting, weights: jax.Array, tape: Tape, y: jax.Array, x: jax.Array) -> jax.Array:
     """Return value and slope of every row, `[rows + T, 2, M]`."""
+    operators, terminals = setting
     branches = [_dual(name) for name in operators]
     length = tape.op.shape[0]
-    buffer = jnp.concatenate([_terminals(y, u), jnp.zeros((length, 2, *u.shape), u.dtype)])
+    buffer = jnp.concatenate([terminals(y, x), jnp.zeros((length, 2, *x.shape), x.dtype)])
 
     def instruction(t: jax.Array, buffer: jax.Array) -> jax.Array:
         value = jax.lax.switch(tape.op[t], branches, *_arguments(weights, tape, t, buffer))
@@ -158,14 +184,15 @@ Kept = tuple[jax.Array, Tape, jax.Array, jax.Array]
 
 
 def _slopes_forward(
-    operators: tuple[str, ...], weights: jax.Array, tape: Tape, y: jax.Array, u: jax.Array
+    setting: Setting, weights: jax.Array, tape: Tape, y: jax.Array, x: jax.Array
 ) -> tuple[jax.Array, Kept]:
-    return _slopes(operators, weights, tape, y, u), (weights, tape, y, u)
+    return _slopes(setting, weights, tape, y, x), (weights, tape, y, x)
 
 
-def _slopes_backward(operators: tuple[str, ...], kept: Kept, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
-    weights, tape, y, u = kept
-    buffer = _forward(operators, weights, tape, y, u)
+def _slopes_backward(setting: Setting, kept: Kept, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
+    weights, tape, y, x = kept
+    operators, terminals = setting
+    buffer = _forward(setting, weights, tape, y, x)
     branches = [_pull(_dual(name)) for name in operators]
 
     def instruction(step: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -183,7 +210,7 @@ def _slopes_backward(operators: tuple[str, ...], kept: Kept, cotangent: jax.Arra
 
     adjoints = jnp.zeros_like(buffer).at[tape.root, 1].set(cotangent)
     adjoints, gradient = jax.lax.fori_loop(0, tape.length, instruction, (adjoints, jnp.zeros_like(weights)))
-    return gradient, None, None, jax.vjp(functools.partial(_terminals, y), u)[1](adjoints[: len(_ROWS)])[0]
+    return gradient, None, None, jax.vjp(functools.partial(terminals, y), x)[1](adjoints[: len(_ROWS)])[0]
 
 
 _slopes.defvjp(_slopes_forward, _slopes_backward)
