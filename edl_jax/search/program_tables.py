@@ -16,7 +16,7 @@ import numpy as np
 from edl_jax.core.errors import require
 from edl_jax.loss.expression import OPERATORS, TERMINALS, Expression, Program, compile_program, evomal, nlfs
 from edl_jax.loss.expression.operators import CODES, CONSTANT, NAMES
-from edl_jax.search.tables import EXACT_LOG_P, SIZE, table_of_slopes
+from edl_jax.search.tables import EXACT_LOG_P, SIZE, doubled, table_of_slopes
 
 FAMILIES: tuple[tuple[str, ...], ...] = (
     tuple(evomal.OPERATORS.values()),
@@ -51,7 +51,7 @@ def tables_of_programs(programs: Program) -> np.ndarray:
         late = used & ((arguments <= order) | (arguments >= length))
         require(not late.any(), "a program has an argument that does not come after the instruction that uses it")
     family = _family(np.unique(op[inside]))
-    shape = (_padded(count, _COUNT), _padded(length, _LENGTH))
+    shape = (doubled(count, _COUNT), doubled(length, _LENGTH))
     arrays = [_pad(x, shape) for x in (op, first, second, constants, weights)]
     with jax.enable_x64(True):
         slopes = _program()(Program(*arrays), np.pad(sizes, (0, shape[0] - count)), family)
@@ -84,12 +84,6 @@ _ARITY = np.array([OPERATORS[name].arity if name in OPERATORS else 0 for name in
 def _family(codes: np.ndarray) -> tuple[str, ...]:
     names = {NAMES[code] for code in codes} - {CONSTANT, *TERMINALS}
     return next(family for family in FAMILIES if names <= {*family})
-
-
-def _padded(size: int, unit: int) -> int:
-    while unit < size:
-        unit *= 2
-    return unit
 
 
 def _pad(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

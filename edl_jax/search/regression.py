@@ -21,7 +21,7 @@ from edl_jax.core.errors import require
 from edl_jax.loss.expression import Expression, compile_program, evomal, to_text
 from edl_jax.search import ml3
 from edl_jax.search.slopes import Tape, raw_slopes, tape_of_programs
-from edl_jax.search.tables import signatures
+from edl_jax.search.tables import doubled, signatures
 from edl_jax.search.tasks import REGRESSION
 
 OPERATORS: tuple[str, ...] = tuple(evomal.OPERATORS.values())
@@ -62,11 +62,11 @@ def encode(expressions: Sequence[Expression], weights: Sequence[Sequence[float] 
             f"{to_text(expression):.60} has {' and '.join(sorted(logarithms))}, expected y and p alone: "
             "in regression a prediction is no probability",
         )
-    length = _padded(max(expression.size for expression in expressions), _FEWEST)
+    length = doubled(max(expression.size for expression in expressions), _FEWEST)
     every = [None] * len(expressions) if weights is None else weights
     programs = [compile_program(e, length, w) for e, w in zip(expressions, every, strict=True)]
     most = max(sum(node.name in OPERATORS for node in expression.nodes) for expression in expressions)
-    tape = tape_of_programs(jax.tree.map(lambda *x: np.stack(x), *programs), OPERATORS, _padded(most, _SHORTEST))
+    tape = tape_of_programs(jax.tree.map(lambda *x: np.stack(x), *programs), OPERATORS, doubled(most, _SHORTEST))
     return Candidates(tape.weights, tape)
 
 
@@ -110,17 +110,11 @@ def keys(expressions: Sequence[Expression]) -> list[str]:
     candidates = encode(expressions)
     count = len(expressions)
     padded = jax.tree.map(
-        lambda x: np.pad(x, [(0, _padded(count, _FEWEST) - count)] + [(0, 0)] * (x.ndim - 1)), candidates
+        lambda x: np.pad(x, [(0, doubled(count, _FEWEST) - count)] + [(0, 0)] * (x.ndim - 1)), candidates
     )
     with jax.enable_x64(True):
         found = np.asarray(_grid_slopes(padded))[:count]
     return signatures(found)
-
-
-def _padded(size: int, unit: int) -> int:
-    while unit < size:
-        unit *= 2
-    return unit
 
 
 @jax.jit

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 
 from edl_jax.core.errors import require, unknown
-from edl_jax.search.students.train import Gradient
-from edl_jax.search.tables import logit_gradient
+from edl_jax.search.students.train import LARGEST_BUCKET, Gradient
+from edl_jax.search.tables import doubled, logit_gradient
 from edl_jax.search.tasks import CLASSIFICATION, Task
 
 OPTIMIZERS = ("adam", "sgd")
@@ -79,8 +79,9 @@ def reject(
     *,
     task: Task = CLASSIFICATION,
     gradient: Gradient = logit_gradient,
+    vectorised: bool | None = None,
 ) -> Rejection:
-    """Apply the rejection protocol to candidates: one program for every set of P of them.
+    """Apply the rejection protocol to candidates: one program for every set of P of them, or of up to 32, 64, ...
 
     Args:
       tables: `[P, 2, K]` slopes, or what else `gradient` takes, arrays `[P, ...]`.
@@ -89,6 +90,7 @@ def reject(
       config: settings.
       task: of the network.
       gradient: of a candidate's loss, as that of `students.Trainer`.
+      vectorised: whether candidates are one `jax.vmap`; None for tables, and for all but CPUs.
 
     Raises:
       UserError: there are fewer examples than the protocol uses.
@@ -101,31 +103,55 @@ def reject(
     )
     if gradient is logit_gradient and task is not CLASSIFICATION:
         raise ValueError(f"{task.name} has no tables: give the gradient of its candidates")
+    if vectorised is None:
+        vectorised = gradient is logit_gradient or jax.default_backend() != "cpu"
+    given = len(jax.tree.leaves(tables)[0])
+    if not vectorised:
+        padded = np.minimum(np.arange(doubled(given, LARGEST_BUCKET)), given - 1)
+        tables = jax.tree.map(lambda x: np.asarray(x)[padded], tables)
     arguments = jax.tree.map(jnp.asarray, (tables, logits[:count], labels[:count]))
-    before, after, finite = (np.asarray(x) for x in _errors(*arguments, config, task, gradient))
-    # Counts in classification, so that a fall of just the threshold is one.
-    with np.errstate(invalid="ignore"):
-        scores = np.where(finite, (before - after) / count, np.nan)
+    errors, *outcome = _errors(*arguments, jnp.int32(given), config, task, gradient, vectorised)
+    after, finite = (np.asarray(x)[:given] for x in outcome)
+    # Sums of one order, so that outputs that did not move have a score of 0, and a fall of just the threshold is one.
+    with np.errstate(invalid="ignore", over="ignore"):
+        fall = np.sum(np.asarray(errors), dtype=np.float64) - np.sum(after, axis=1, dtype=np.float64)
+        scores = np.where(finite, fall / count, np.nan)
     return Rejection(scores, np.where(finite, scores <= config.threshold, not config.nan_passes))
 
 
-@functools.partial(jax.jit, static_argnames=("config", "task", "gradient"))
+@functools.partial(jax.jit, static_argnames=("config", "task", "gradient", "vectorised"))
 def _errors(
-    tables: Any, logits: jax.Array, labels: jax.Array, config: RejectionConfig, task: Task, gradient: Gradient
+    tables: Any,
+    logits: jax.Array,
+    labels: jax.Array,
+    count: jax.Array,
+    config: RejectionConfig,
+    task: Task,
+    gradient: Gradient,
+    vectorised: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return (errors before, errors after, whether the outputs are finite), each `[P]`."""
-    logits = jnp.broadcast_to(logits.astype(jnp.float32), (len(jax.tree.leaves(tables)[0]), *logits.shape))
+    """Return (errors before `[N]`, after `[P, N]`, whether outputs are finite `[P]`) of the first `count`."""
+    logits = logits.astype(jnp.float32)
     optimizer = optax.adam(config.lr) if config.optimizer == "adam" else optax.sgd(config.lr, config.momentum)
 
-    def step(carry: tuple[jax.Array, optax.OptState], _: None) -> tuple[tuple[jax.Array, optax.OptState], None]:
-        free, state = carry
-        # The loss of the batch is the mean over examples.
-        slopes = jax.vmap(gradient, in_axes=(0, 0, None))(tables, free, labels) / labels.size
-        updates, state = optimizer.update(slopes, state)
-        return (optax.apply_updates(free, updates), state), None  # type: ignore[return-value]
+    def descend(table: Any) -> tuple[jax.Array, jax.Array]:
+        def step(carry: tuple[jax.Array, optax.OptState], _: None) -> tuple[tuple[jax.Array, optax.OptState], None]:
+            free, state = carry
+            # The loss of the batch is the mean over examples.
+            updates, state = optimizer.update(gradient(table, free, labels) / labels.size, state)
+            return (optax.apply_updates(free, updates), state), None  # type: ignore[return-value]
 
-    def errors(outputs: jax.Array) -> jax.Array:
-        return jnp.sum(jax.vmap(task.errors, in_axes=(0, None))(outputs, labels), axis=-1)
+        (free, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), length=config.steps)
+        return task.errors(free, labels), jnp.all(jnp.isfinite(free))
 
-    (free, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), length=config.steps)
-    return errors(logits), errors(free), jnp.all(jnp.isfinite(free), axis=(1, 2))
+    before = task.errors(logits, labels)
+    if vectorised:
+        return before, *jax.vmap(descend)(tables)
+
+    def member(p: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        one = descend(jax.tree.map(lambda x: x[p], tables))
+        return jax.tree.map(lambda every, x: every.at[p].set(x), found, one)
+
+    size = len(jax.tree.leaves(tables)[0])
+    empty = jnp.zeros((size, *before.shape), before.dtype), jnp.zeros(size, bool)
+    return before, *jax.lax.fori_loop(0, count, member, empty)

@@ -106,6 +106,13 @@ def signatures(tables: ArrayLike) -> list[str]:
     return [hashlib.blake2b(cell.tobytes(), digest_size=16).hexdigest() for cell in cells.astype(np.int32)]
 
 
+def doubled(size: int, unit: int) -> int:
+    """Return `unit`, doubled until it is at least `size`: what arrays are padded to, so that few sizes are compiled."""
+    while unit < size:
+        unit *= 2
+    return unit
+
+
 def _scaled(tables: ArrayLike) -> np.ndarray:
     """Return slopes on a scale that is linear near 0 and logarithmic beyond."""
     return np.arcsinh(np.asarray(tables, np.float64) / _SMALL)
