@@ -41,7 +41,7 @@ _LOGIT_P = np.linspace(np.log(1e-3 / (1.0 - 1e-3)), np.log((1.0 - 1e-4) / 1e-4),
 _P = 1.0 / (1.0 + np.exp(-_LOGIT_P))
 _REFERENCE = 1.0 / (1.0 + np.exp(_LOGIT_P))
 
-_LOWEST_GAP, _HIGHEST_GAP = -12.0, 12.0
+_DRAWN = (-12.0, 10.0)  # ln(p_t / (1 - p_t))
 
 
 class Shape(NamedTuple):
@@ -93,8 +93,8 @@ def profile(table: ArrayLike, num_classes: int, points: int = 401) -> tuple[np.n
     Returns:
       The logit of the true class minus that of the others, ascending, and the pull there.
     """
-    gap = np.linspace(_LOWEST_GAP, _HIGHEST_GAP, points)
-    return gap, pull(table, gap - np.log(num_classes - 1), num_classes)
+    logit_p_t = np.linspace(*_DRAWN, points)
+    return logit_p_t + np.log(num_classes - 1), pull(table, logit_p_t, num_classes)
 
 
 def describe(table: ArrayLike, num_classes: int) -> Shape:

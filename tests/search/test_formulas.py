@@ -8,6 +8,7 @@ from search_cases import CONFIG, random_trees
 
 from edl_jax.core.errors import UserError
 from edl_jax.loss import expression as ex
+from edl_jax.search import formulas
 from edl_jax.search.formulas import MAX_SIMPLIFIED, describe
 
 
@@ -30,7 +31,7 @@ def test_what_can_be_said_shorter_is():
 
 
 def test_the_text_is_the_tree():
-    for tree, weights in zip(*random_trees(5, 12, max_height=4), strict=True):
+    for tree, weights in zip(*random_trees(5, 5, max_height=4), strict=True):
         assert ex.parse(describe(tree, weights).text) == ex.weighted(tree, weights)
 
 
@@ -42,7 +43,7 @@ def test_without_sympy_a_formula_is_not_simplified(monkeypatch):
 
 
 def test_large_trees_end_soon():
-    grown, _ = random_trees(2, 4, max_height=9)
+    grown, _ = random_trees(2, 1, max_height=9)
     full = ex.parse("p - y")
     while full.height < CONFIG.max_height:
         full = ex.apply("mul", full, full)
@@ -53,8 +54,10 @@ def test_large_trees_end_soon():
     assert found[-1].simplified == found[-1].rounded
 
 
-def test_a_part_that_is_not_finite_is_left():
-    assert describe(ex.parse("y*9^9^9^9")).simplified == "y*9^9^9^9"
+def test_what_sympy_cannot_do_is_left(monkeypatch):
+    for error in (UserError("sympy finds no finite value"), RecursionError()):
+        monkeypatch.setattr(formulas, "simplify", lambda _, error=error: (_ for _ in ()).throw(error))
+        assert describe(ex.parse("y*9^9")).simplified == "y*9^9"
 
 
 def test_weights_of_another_number_are_refused():
