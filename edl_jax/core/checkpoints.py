@@ -6,9 +6,9 @@ atomically and read back at once: a save that returns can be restored. All array
 
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ _LOGGER = logging.getLogger("edl_jax")
 _SUFFIX = ".safetensors"
 _CHECKSUM = "checksum"  # no name of a leaf, which begins with a bracket or a point
 _KEPT = 2
+Parsed = TypeVar("Parsed")
 
 
 class Checkpoints:
@@ -51,7 +52,13 @@ class Checkpoints:
           UserError: what was written cannot be read back; earlier checkpoints are kept.
           OSError: it cannot be written.
         """
-        arrays = _arrays(state)
+        self._save(step, _arrays(state))
+
+    def save_text(self, step: int, text: str) -> None:
+        """Save text as the checkpoint of `step`, for a state whose size changes: see `save`."""
+        self._save(step, _text_arrays(text))
+
+    def _save(self, step: int, arrays: dict[str, np.ndarray]) -> None:
         content = safetensors_bytes({**arrays, _CHECKSUM: _checksum(arrays)})
         file = self._file(step)
         write_atomic(file, content)
@@ -77,18 +84,34 @@ class Checkpoints:
           UserError: there are checkpoints but none can be read; nothing is removed.
           PermissionError: this user may not read one; nothing is removed, as where memory is short.
         """
+        found = self._newest(lambda step: self._read(step, like), repair)
+        return None if found is None else (found[0], jax.tree.map(_placed, like, found[1]))
+
+    def restore_text(self, parse: Callable[[str], Parsed]) -> tuple[int, Parsed] | None:
+        """Return (step, parsed text) of the newest readable checkpoint of `save_text`, or None: see `restore`.
+
+        Args:
+          parse: what makes a state of the text; a text that it refuses is an unreadable checkpoint.
+        """
+
+        def load(step: int) -> Parsed:
+            (content,) = _read(self._file(step), _text_arrays(""), any_size=True).values()
+            return parse(content.tobytes().decode())
+
+        return self._newest(load, repair=True)
+
+    def _newest(self, load: Callable[[int], Parsed], repair: bool) -> tuple[int, Parsed] | None:
         bad: dict[int, str] = {}
         while left := [step for step in self.steps() if step not in bad]:
             step = left[-1]
             try:
-                stored = self._read(step, like)
+                state = load(step)
             except (MemoryError, PermissionError):  # which say nothing about its content
                 raise
             except Exception as error:  # whatever the layers below make of a damaged file
                 if step in self.steps():  # a run that is alive removes what it no longer needs
                     bad[step] = reason(error)
                 continue
-            state = jax.tree.map(_placed, like, stored)
             for number, why in bad.items():
                 _LOGGER.warning(
                     "checkpoint %d in %s is unreadable, going on from %d: %s", number, self.folder, step, why
@@ -134,6 +157,11 @@ def _arrays(state: Any) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
+def _text_arrays(text: str) -> dict[str, np.ndarray]:
+    """Return text as UTF-8 in an array."""
+    return {"['text']": np.frombuffer(text.encode(), np.uint8)}
+
+
 def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the CRC-32 of arrays with their names, dtypes and shapes, `[1]` uint32."""
     crc = 0
@@ -143,8 +171,13 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.array([crc], np.uint32)
 
 
-def _read(file: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _read(file: Path, like: Mapping[str, np.ndarray], *, any_size: bool = False) -> dict[str, np.ndarray]:
     """Return the arrays of a file in the order of `like`, whose names, dtypes and shapes they must have.
+
+    Args:
+      file: the file.
+      like: name -> array.
+      any_size: whether they may have other shapes.
 
     Raises:
       ValueError: they have others, or are not those that were saved.
@@ -161,7 +194,7 @@ def _read(file: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, array in expected.items()
     }
     wrong = [name for name, array in arrays.items() if array.shape != expected[name].shape]
-    if wrong:
+    if wrong and not any_size:
         raise ValueError(f"{wrong[0]} is {arrays[wrong[0]].shape}, expected {expected[wrong[0]].shape}")
     checksum = arrays.pop(_CHECKSUM)
     if checksum != _checksum(arrays):

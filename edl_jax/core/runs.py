@@ -188,6 +188,11 @@ class Run:
         self.checkpoints.save(step, state)
         self._write_environment()  # so that a killed run has its wall time counted
 
+    def save_text(self, step: int, text: str) -> None:
+        """Save text as the checkpoint of `step`; the last two are kept."""
+        self.checkpoints.save_text(step, text)
+        self._write_environment()
+
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Return (step, state) of the newest readable checkpoint, or None: see `Checkpoints.restore`."""
         return self.checkpoints.restore(like)

@@ -137,3 +137,21 @@ def test_a_save_that_cannot_be_read_back_fails_and_leaves_the_ones_before(tmp_pa
     with pytest.raises(UserError, match=r"checkpoint 3 in .*checkpoints is not what was written: .* another one"):
         run.save(3, make_state(3))
     assert tree(run.path / "checkpoints") == before
+
+
+def test_text_of_any_length_is_kept_and_a_damaged_one_costs_a_step(tmp_path, caplog):
+    kept = checkpoints.Checkpoints(tmp_path)
+    assert kept.restore_text(str) is None
+    for step, text in enumerate(("", "π" * 10, "x" * 5000), 1):
+        kept.save_text(step, text)
+        assert kept.restore_text(str) == (step, text)
+    newest = tmp_path / "3.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"y")
+    assert kept.restore_text(str) == (2, "π" * 10)
+    assert "checkpoint 3" in caplog.text
+
+    def refuse(text):
+        raise UserError("this is no state")
+
+    with pytest.raises(UserError, match="this is no state"):
+        kept.restore_text(refuse)
