@@ -1,6 +1,7 @@
 """The tangent kernels of a run's sequence: computed once, in memory where they fit, else in a file that is mapped."""
 
 import functools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from edl_jax.backend import memory
 from edl_jax.core.errors import UserError, require
+from edl_jax.loss.threads import Threads
 from edl_jax.search.kernels import Linearisation, linearise, require_form
 from edl_jax.search.sequence import Sequence
 from edl_jax.search.students.base import Params, Student
@@ -64,7 +66,7 @@ def place(needed: int, one: int, directory: Path | None) -> Path | None:
     raise UserError(
         f"the tangent kernels of {needed // one} steps take {needed / _GIB:.1f} GiB, free are {free / _GIB:.1f} GiB of "
         f"memory (half of it is used) and {where}: {fitting} steps would fit, or batches of {smaller} % the size, "
-        "or choose --local-search exact"
+        "or choose --local-search matrix_free"
     )
 
 
@@ -83,7 +85,7 @@ def compute(
       sequence: of one inner step.
       decay: as `linearise` takes it.
       directory: for the file, where memory is short; None for no file.
-      on_step: called with the number of kernels there are, after each.
+      on_step: called with the number of kernels there are, often; what it raises ends the computation.
 
     Raises:
       UserError: the student has no tangent kernel, the sequence several inner steps, or kernels fit nowhere.
@@ -95,8 +97,8 @@ def compute(
     needed = kernel_bytes(steps, batch_size, student.num_classes, sequence.validation_rows.shape[1])
     path = place(needed, needed // steps, directory)
     kernels = None if path is None else np.lib.format.open_memmap(path, "w+", np.float32, (steps, rows, columns))
-    found = []
-    for i in range(steps):
+
+    def one(i: int) -> Linearisation:
         sides = [
             (examples.inputs[chosen], examples.labels[chosen])
             for examples, chosen in (
@@ -107,13 +109,20 @@ def compute(
         step = linearise(student, _weights(student, sequence.key_of(i)), *sides, decay)
         if kernels is not None:
             kernels[i] = step.kernel
-            step = step._replace(kernel=jnp.zeros((), jnp.float32))
-        else:
-            # Else the host runs ahead, and holds what many steps need at once.
-            jax.block_until_ready(step)
-        found.append(step)
-        if on_step is not None:
-            on_step(i + 1)
+            return step._replace(kernel=jnp.zeros((), jnp.float32))
+        # Else the host runs ahead, and holds what many steps need at once.
+        return jax.block_until_ready(step)
+
+    found: list[Linearisation] = []
+    # A CPU's cores are better used by a step each.
+    at_once = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    with Threads(at_once) as threads:
+        while len(found) < steps:
+            begun = [threads.submit(one, i) for i in range(len(found), min(len(found) + at_once, steps))]
+            for task in begun:
+                found.append(task.result())
+                if on_step is not None:
+                    on_step(len(found))
     if kernels is not None:
         kernels.flush()
     return Linearisations(found, kernels, student.task)

@@ -45,7 +45,7 @@ def require_form(student: Student) -> None:
     require(
         student.tangent_kernel,
         f"{student.name} has no linearised form (batch normalisation joins the examples of a batch): "
-        "choose --local-search exact, which costs about four passes a candidate and step",
+        "choose --local-search exact, or matrix_free, which is linearised and costs half as much",
     )
 
 

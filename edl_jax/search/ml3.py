@@ -29,6 +29,11 @@ def value(params: Any, p: jax.Array, y: jax.Array) -> jax.Array:
     return kinds.ml3.h(NETWORK, params, p, y)
 
 
+def slopes(params: Any, candidate: None, y: jax.Array, u: jax.Array) -> jax.Array:
+    """Return the slopes dg/du `[M]` at label probabilities and log-probabilities `[M]`, for a local search."""
+    return jax.jvp(lambda u: value(params, jnp.exp(u), y), (u,), (jnp.ones_like(u),))[1]
+
+
 def raw_slopes(params: Any, nothing: None, y: jax.Array, f: jax.Array) -> jax.Array:
     """Return the slopes dh/df `[M]` of one network that reads prediction and target: what regression searches with.
 
@@ -44,8 +49,8 @@ def raw_slopes(params: Any, nothing: None, y: jax.Array, f: jax.Array) -> jax.Ar
 def tables_of_params(params: Any) -> np.ndarray:
     """Return the tables `[P, 2, K]` float32 of parameters stacked to leaves `[P, ...]`."""
     with jax.enable_x64(True):
-        slopes = _slopes(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params))
-    return table_of_slopes(slopes)
+        found = _table_slopes(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params))
+    return table_of_slopes(found)
 
 
 def artifact(params: Any, metadata: Mapping[str, Any] | None = None) -> Artifact:
@@ -54,11 +59,11 @@ def artifact(params: Any, metadata: Mapping[str, Any] | None = None) -> Artifact
 
 
 @jax.jit
-def _slopes(params: Any) -> jax.Array:
+def _table_slopes(params: Any) -> jax.Array:
     u = jnp.asarray(EXACT_LOG_P)
 
-    def slopes(params: Any) -> jax.Array:
+    def one(params: Any) -> jax.Array:
         rows = (lambda x: kinds.g0(NETWORK, params, x), lambda x: kinds.g1(NETWORK, params, x))
         return jnp.stack([jax.jvp(row, (u,), (jnp.ones_like(u),))[1] for row in rows])
 
-    return jax.vmap(slopes)(params)
+    return jax.vmap(one)(params)

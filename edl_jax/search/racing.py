@@ -15,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.core.errors import require
-from edl_jax.search.students.evaluate import Evaluator, Score
-from edl_jax.search.students.train import LARGEST_BUCKET, Examples, Population, Trainer, bucket
+from edl_jax.search.parts import Parts
+from edl_jax.search.students.evaluate import Evaluator
+from edl_jax.search.students.train import Examples, Trainer
+
+# Candidates times steps of a call, which nothing stops before its end.
+_CALL_STEPS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,8 @@ def run(
     config: RacingConfig | None = None,
     *,
     dropout: jax.Array | None = None,
-    on_rung: Callable[[int, np.ndarray], None] | None = None,
+    at_least: int = 1,
+    on_steps: Callable[[int, int], None] | None = None,
 ) -> Race:
     """Race candidates.
 
@@ -101,12 +106,15 @@ def run(
       key: of the students' first weights, the same for all.
       config: settings.
       dropout: key of dropout; None for none.
-      on_rung: called with the rung and the errors `[P]` so far, infinite where unknown.
+      at_least: candidates that programs are made for, where there are fewer: races of a search share them then.
+      on_steps: called with the steps done and the candidates that run, often; what it raises ends the race.
     """
     config = config or RacingConfig()
     count = len(jax.tree.leaves(tables)[0])
     require(count >= 1, "a race of no candidates, expected at least 1")
-    parts = _Parts(trainer, evaluator, tables, examples, jnp.asarray(rows), key, dropout)
+    last_step = config.rungs[-1]
+    require(last_step <= len(rows), f"steps 0 to {last_step}, expected at most the {len(rows)} of the batches")
+    parts = Parts(trainer, evaluator, tables, examples, jnp.asarray(rows), key, dropout=dropout, at_least=at_least)
     errors = np.full((len(config.rungs), count), np.nan)
     losses = np.full(count, np.inf)
     steps = np.zeros(count, int)
@@ -114,10 +122,14 @@ def run(
     for rung, stop in enumerate(config.rungs):
         last = rung == len(config.rungs) - 1
         start = config.rungs[rung - 1] if rung else 0
-        score = parts.advance(running, start, stop, evaluator.size if last else min(config.examples, evaluator.size))
+        while start < stop:
+            done = min(stop, start + max(1, _CALL_STEPS // len(running)))
+            parts.advance(running, start, done)
+            start = done
+            if on_steps is not None:
+                on_steps(done, len(running))
+        score = parts.score(running, evaluator.size if last else min(config.examples, evaluator.size))
         errors[rung, running], losses[running], steps[running] = score.error, score.loss, stop
-        if on_rung is not None:
-            on_rung(rung, np.where(np.isnan(errors[rung]), np.inf, errors[rung]))
         if not last:
             best = np.lexsort((score.loss, score.error))[: config.going_on(rung, count)]
             best = best[np.isfinite(score.error[best])]
@@ -138,71 +150,3 @@ def _race(errors: np.ndarray, losses: np.ndarray, steps: np.ndarray) -> Race:
         fitness[here] = np.maximum(fitness[here], worst)
         worst = max([worst, *fitness[here & np.isfinite(fitness)]])
     return Race(fitness, error, losses, steps, errors)
-
-
-class _Parts:
-    """The candidates of a race, in parts that one program trains."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        evaluator: Evaluator,
-        tables: Any,
-        examples: Examples,
-        rows: jax.Array,
-        key: jax.Array,
-        dropout: jax.Array | None,
-    ) -> None:
-        self._trainer, self._evaluator = trainer, evaluator
-        self._examples, self._rows, self._dropout = examples, rows, dropout
-        count = len(jax.tree.leaves(tables)[0])
-        self._members: list[np.ndarray] = []
-        self._tables, self._populations = [], []
-        for start in range(0, count, LARGEST_BUCKET):
-            members = np.arange(start, min(start + LARGEST_BUCKET, count))
-            padded = np.pad(members, (0, bucket(len(members)) - len(members)), mode="edge")
-            self._members.append(members)
-            self._tables.append(jax.tree.map(lambda x, padded=padded: jnp.asarray(x)[padded], tables))
-            self._populations.append(trainer.init(key, len(padded)))
-
-    def advance(self, running: np.ndarray, start: int, stop: int, count: int) -> Score:
-        """Train the candidates `running` and return their scores on `count` validation examples."""
-        found = np.full((2, max(members.max() for members in self._members) + 1), np.inf)
-        for i, members in enumerate(self._members):
-            active = np.isin(members, running)
-            if not active.any():
-                continue
-            size = self._populations[i].finite.shape[0]
-            active = np.pad(active, (0, size - len(active)))
-            self._populations[i] = self._trainer.advance(
-                self._populations[i],
-                self._tables[i],
-                self._examples,
-                self._rows,
-                start,
-                stop,
-                active=jnp.asarray(active),
-                key=self._dropout,
-            )
-            score = self._evaluator(self._populations[i], count=count, active=active)
-            found[:, members] = np.stack(score)[:, : len(members)]
-        return Score(*found[:, running])
-
-    def keep(self, running: np.ndarray) -> None:
-        """Gather the candidates `running` in fewer parts, where others would only take room and time.
-
-        On a CPU candidates that do not run cost nothing, and a smaller program would have to be compiled.
-        """
-        if not self._trainer.vectorised or len(running) == 0:
-            return
-        places = [(i, j) for i, members in enumerate(self._members) for j, m in enumerate(members) if m in set(running)]
-        if sum(len(members) for members in self._members) == len(places):
-            return
-        together: list[tuple[np.ndarray, object, Population]] = []
-        for start in range(0, len(places), LARGEST_BUCKET):
-            chosen = places[start : start + LARGEST_BUCKET]
-            padded = chosen + [chosen[-1]] * (bucket(len(chosen)) - len(chosen))
-            gathered = [jax.tree.map(lambda x, j=j: x[j], (self._tables[i], self._populations[i])) for i, j in padded]
-            tables, population = jax.tree.map(lambda *x: jnp.stack(x), *gathered)
-            together.append((np.array([self._members[i][j] for i, j in chosen]), tables, population))
-        self._members, self._tables, self._populations = ([*x] for x in zip(*together, strict=True))

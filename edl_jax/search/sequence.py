@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from edl_jax.search.split import batches
 from edl_jax.search.students.train import Examples
 
+Pair = tuple[jax.Array, jax.Array]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sequence:
@@ -33,6 +35,15 @@ class Sequence:
     def key_of(self, step: int) -> jax.Array:
         """Return the key of the weights of a step."""
         return jax.random.fold_in(self.key, step)
+
+    def at(self, step: int) -> tuple[jax.Array, Pair, Pair]:
+        """Return what a step learns from: key of the weights, batches `[I, B, ...]` and labels, validation batch."""
+        train, validation = self.train_rows[step], self.validation_rows[step]
+        return (
+            self.key_of(step),
+            (self.train.inputs[train], self.train.labels[train]),
+            (self.validation.inputs[validation], self.validation.labels[validation]),
+        )
 
 
 def draw(

@@ -45,8 +45,8 @@ def alone(task, table, steps):
 
 def test_a_race_keeps_the_better_and_goes_on_from_where_they_are(task):
     seen = []
-    found = race(task, CONFIG, on_rung=lambda rung, errors: seen.append((rung, np.isfinite(errors).sum())))
-    assert seen == [(0, 7), (1, 4), (2, 2)]
+    found = race(task, CONFIG, on_steps=lambda steps, running: seen.append((steps, running)))
+    assert seen == [(4, 8), (8, 4), (16, 2)]
     assert np.bincount(found.steps, minlength=17)[[4, 8, 16]].tolist() == [4, 2, 2]
     assert found.steps[BAD] == 4
     first = found.errors[0]

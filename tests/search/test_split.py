@@ -28,6 +28,7 @@ def dataset():
         np.zeros(1),
         np.ones(1),
         data.Augment(0, False),
+        "digest",
     )
 
 

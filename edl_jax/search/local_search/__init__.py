@@ -6,6 +6,7 @@ loss, cross-entropy or mean squared error, of the trained student on a validatio
 
     linearised    the training step moves the validation outputs by a tangent kernel, which candidates and generations
                   share: one matrix product for all candidates, nothing is trained
+    matrix_free   the same without kernels: a pass backward and one forward for each candidate
     exact         through the student's own training steps, any number of them, for any student
     none          parameters stay as they are
 
@@ -16,6 +17,7 @@ regression the prediction: edge weights and a tape for EvoMAL's trees, a network
 from edl_jax.search.local_search.base import Found, LocalSearch, LocalSearchConfig
 from edl_jax.search.local_search.exact import Exact
 from edl_jax.search.local_search.linearised import Linearised
+from edl_jax.search.local_search.matrix_free import MatrixFree
 from edl_jax.search.local_search.methods import METHODS, Guarded, check_method, no_search
 from edl_jax.search.tasks import Slopes
 
@@ -27,6 +29,7 @@ __all__ = [
     "Linearised",
     "LocalSearch",
     "LocalSearchConfig",
+    "MatrixFree",
     "Slopes",
     "check_method",
     "no_search",

@@ -1,6 +1,7 @@
 """What local searches share: settings, outcome, Adam on the parameters of candidates in parts of one program."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,9 @@ import optax
 
 from edl_jax.core.errors import require
 from edl_jax.search.students.train import LARGEST_BUCKET, bucket
+
+OnStep = Callable[[int], None]
+_REPORT_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +81,13 @@ class Found(NamedTuple):
 class LocalSearch(Protocol):
     """A local search along the sequence it was made for."""
 
-    def __call__(self, params: Any, candidates: Any) -> Found:
+    def __call__(self, params: Any, candidates: Any, on_step: OnStep | None = None) -> Found:
         """Return what the parameters of P candidates become.
 
         Args:
           params: where to start, arrays `[P, ...]`.
           candidates: what else the family's slopes take, arrays `[P, ...]`, or None.
+          on_step: called now and then with the steps done; what it raises ends the search.
         """
         ...
 
@@ -120,8 +125,10 @@ def run(
     candidates: Any,
     step: Callable[..., Step],
     along: Callable[[], Iterable[Any]],
+    on_step: OnStep | None = None,
 ) -> Found:
     """Return the outcome of `step` for each element of `along()`, for candidates in parts padded to a `bucket`."""
+    since = time.perf_counter()
     count = len(jax.tree.leaves(params)[0])
     found = []
     for start in range(0, count, LARGEST_BUCKET):
@@ -130,10 +137,14 @@ def run(
         part, others = jax.tree.map(lambda x, padded=padded: jnp.asarray(x)[padded], (params, candidates))
         state = State(part, optax.adam(config.lr).init(part), jnp.ones(len(padded), bool))
         losses, moves = [], []
-        for at in along():
+        for i, at in enumerate(along(), 1):
             state, *of_step = step(state, others, at)
             losses.append(of_step[0])
             moves.append(of_step[1])
+            if on_step is not None and time.perf_counter() - since > _REPORT_SECONDS:
+                jax.block_until_ready(state.finite)
+                on_step(i)
+                since = time.perf_counter()
         size = len(rows)
         outcome = (state.params, jnp.stack(losses).T, state.finite, jnp.mean(jnp.stack(moves), axis=0))
         found.append(jax.tree.map(lambda x, size=size: np.asarray(x)[:size], outcome))

@@ -11,6 +11,7 @@ from edl_jax.backend import compiler
 from edl_jax.search.local_search.base import (
     Found,
     LocalSearchConfig,
+    OnStep,
     State,
     Step,
     follow,
@@ -49,20 +50,10 @@ class Exact:
         self._optimizer = sgd(config.inner_lr, momentum=config.momentum, weight_decay=config.weight_decay)
         self._step = jax.jit(self._advance, donate_argnums=0, compiler_options=compiler.options())  # type: ignore[call-overload]
 
-    def __call__(self, params: Any, candidates: Any) -> Found:
+    def __call__(self, params: Any, candidates: Any, on_step: OnStep | None = None) -> Found:
         """Return what the parameters of P candidates become: see `LocalSearch`."""
         steps = range(len(self._sequence.train_rows))
-        return run(self._config, params, candidates, self._step, lambda: map(self.at, steps))
-
-    def at(self, step: int) -> tuple[jax.Array, Any, Any]:
-        """Return what a step learns from: key of the weights, batches `[I, B, ...]` and labels, validation batch."""
-        s = self._sequence
-        train, validation = s.train_rows[step], s.validation_rows[step]
-        return (
-            s.key_of(step),
-            (s.train.inputs[train], s.train.labels[train]),
-            (s.validation.inputs[validation], s.validation.labels[validation]),
-        )
+        return run(self._config, params, candidates, self._step, lambda: map(self._sequence.at, steps), on_step)
 
     def task_loss(self, params: Any, candidate: Any, at: tuple[jax.Array, Any, Any]) -> jax.Array:
         """Return the task's loss after the training steps with one candidate."""

@@ -12,6 +12,7 @@ from edl_jax.search.kernels import Linearisation
 from edl_jax.search.local_search.base import (
     Found,
     LocalSearchConfig,
+    OnStep,
     State,
     Step,
     follow,
@@ -43,9 +44,9 @@ class Linearised:
         self._vectorised = jax.default_backend() != "cpu" if vectorised is None else vectorised
         self._step = jax.jit(self._advance, donate_argnums=0, compiler_options=compiler.options())  # type: ignore[call-overload]
 
-    def __call__(self, params: Any, candidates: Any) -> Found:
+    def __call__(self, params: Any, candidates: Any, on_step: OnStep | None = None) -> Found:
         """Return what the parameters of P candidates become: see `LocalSearch`."""
-        return run(self._config, params, candidates, self._step, lambda: self._linearisations)
+        return run(self._config, params, candidates, self._step, lambda: self._linearisations, on_step)
 
     def task_losses(self, params: Any, candidates: Any, at: Linearisation) -> tuple[jax.Array, jax.Array]:
         """Return the task's losses `[P]` after a training step with each candidate, and its `Found.moves`."""
