@@ -13,6 +13,7 @@ from edl_jax.loss.artifacts.file import save
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, Calibration, check_num_classes, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
+from edl_jax.loss.artifacts.regression import load_regression
 from edl_jax.loss.contract import Loss
 from edl_jax.loss.expression import FormulaError, expression_loss
 from edl_jax.loss.function import LossFunction, is_function_of_p_t
@@ -72,6 +73,7 @@ __all__ = [
     "linear",
     "load",
     "load_artifact",
+    "load_regression",
     "logit_adjustment",
     "logit_norm",
     "mae",

@@ -12,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edl_jax.core.errors import UserError, canonical, fold, local_path, unknown
+from edl_jax.core.errors import UserError, canonical, fold, local_path, require, unknown
 from edl_jax.loss.artifacts.file import RUN_FILENAME, locate, read
 from edl_jax.loss.artifacts.formula import FormulaArtifact
 from edl_jax.loss.artifacts.learned import Artifact, learned_loss
 from edl_jax.loss.artifacts.named import NamedArtifact
+from edl_jax.loss.artifacts.regression import is_regression
 from edl_jax.loss.function import LossFunction
 from edl_jax.loss.zoo.bind import bound
 from edl_jax.loss.zoo.catalogue import ZOO
@@ -99,9 +100,14 @@ def load(path: str | os.PathLike[str]) -> LossFunction:
     """Return the loss stored at `path` (or the shipped prior of that name), equal to any other with its content.
 
     Raises:
-      UserError: the artifact is missing, damaged, of another version or not finite.
+      UserError: the artifact is missing, damaged, of another version, not finite, or a loss of regression.
     """
     artifact = load_artifact(path)
+    require(
+        not is_regression(artifact),
+        f"{os.fspath(path)} is a loss of regression, of predictions and targets, and a classifier has logits and "
+        "labels: load it with loss.load_regression, or give a loss of classification",
+    )
     loss = learned_loss(artifact) if isinstance(artifact, Artifact) else artifact.loss()
     if isinstance(artifact, NamedArtifact):
         return loss

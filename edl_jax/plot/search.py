@@ -52,22 +52,26 @@ def draw(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
     winners: Sequence[Curve],
-    num_classes: int,
+    num_classes: int | None,
     figure_format: str = "png",
 ) -> list[Path]:
     """Write convergence, gradient_profile and time into `folder`; return the paths of those that are there.
+
+    In regression loss_shape stands in place of gradient_profile.
 
     A figure that cannot be drawn costs a line in the log "edl_jax".
 
     Args:
       folder: where to write.
       rows: the metrics, one mapping a generation; see `convergence` and `time`.
-      winners: the best losses, see `gradient_profile`, which is left out without any.
-      num_classes: C.
+      winners: the best losses, see `gradient_profile` and `draw_regression_shapes`, which are left out without any.
+      num_classes: C, or None in regression.
       figure_format: png, pdf or svg.
     """
     figures: dict[str, Callable[[Path], None]] = {"convergence": lambda path: convergence(path, rows)}
-    if winners:
+    if winners and num_classes is None:
+        figures["loss_shape"] = lambda path: draw_regression_shapes(path, winners)
+    elif winners and num_classes is not None:
         figures["gradient_profile"] = lambda path: gradient_profile(path, winners, num_classes)
     figures["time"] = lambda path: time(path, rows)
     paths = {folder / f"{name}.{figure_format}": function for name, function in figures.items()}
@@ -170,7 +174,11 @@ def gradient_profile(path: Path, winners: Sequence[Curve], num_classes: int) -> 
     write(path, figure)
 
 
-def draw_regression_shapes(path: Path, winners: Sequence[Curve], targets: Sequence[float] = (-1.0, 0.0, 1.0)) -> None:
+TARGETS = (-1.0, 0.0, 1.0)
+"""Targets at which losses of a regression are drawn."""
+
+
+def draw_regression_shapes(path: Path, winners: Sequence[Curve], targets: Sequence[float] = TARGETS) -> None:
     """Draw losses of a regression against the error beside the squared error, a panel for each target.
 
     Values are drawn times one factor a loss, plus a number for each target, by least squares: neither changes what

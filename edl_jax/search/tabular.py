@@ -11,6 +11,7 @@ and R. Barry, "Sparse Spatial Autoregressions", Statistics and Probability Lette
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,11 @@ class Table:
     name: str
     inputs: np.ndarray
     targets: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """Hash of inputs and targets, in their order."""
+        return hashlib.sha256(self.inputs.tobytes() + self.targets.tobytes()).hexdigest()
 
 
 class Scaler(NamedTuple):

@@ -60,6 +60,7 @@ class TaylorState:
       strategy: state of CMA-ES.
       best: `[8]` coefficients of the best loss, or None where none had a finite fitness.
       best_fitness: its fitness.
+      best_generation: its generation.
     """
 
     seed: int
@@ -67,6 +68,7 @@ class TaylorState:
     strategy: Any
     best: tuple[float, ...] | None = None
     best_fitness: float = np.inf
+    best_generation: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as data that JSON can hold, exactly."""
@@ -80,6 +82,7 @@ class TaylorState:
             },
             "best": None if self.best is None else list(self.best),
             "best_fitness": None if self.best is None else self.best_fitness,
+            "best_generation": self.best_generation,
         }
 
     @classmethod
@@ -101,7 +104,9 @@ class TaylorState:
             best = data["best"]
             fitness = np.inf if best is None else float(data["best_fitness"])
             best = None if best is None else tuple(float(x) for x in best)
-            return cls(int(data["seed"]), int(data["generation"]), strategy, best, fitness)
+            numbers = (int(data[name]) for name in ("seed", "generation", "best_generation"))
+            seed, generation, best_generation = numbers
+            return cls(seed, generation, strategy, best, fitness, best_generation)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"this is no state of a search ({type(error).__name__}: {error}): start the search again"
@@ -116,7 +121,8 @@ def init(config: TaylorConfig, seed: int) -> TaylorState:
     """Return the state of the first generation, CMA-ES about 0."""
     require(seed >= 0, f"seed is {seed}, expected at least 0")
     algorithm, params = _strategy(config.population_size, config.std)
-    return TaylorState(seed, 0, algorithm.init(jax.random.key(seed), jnp.zeros(SIZE), params))
+    with jax.numpy_rank_promotion("allow"):
+        return TaylorState(seed, 0, algorithm.init(jax.random.key(seed), jnp.zeros(SIZE), params))
 
 
 def ask(config: TaylorConfig, state: TaylorState) -> np.ndarray:
@@ -141,12 +147,13 @@ def tell(config: TaylorConfig, state: TaylorState, fitness: Sequence[float] | np
     algorithm, params = _strategy(config.population_size, config.std)
     population, strategy = _population(config, state)
     key = jax.random.fold_in(_key(state), 1)
-    strategy, _ = algorithm.tell(key, population, jnp.asarray(values), strategy, params)
-    found = {"best": state.best, "best_fitness": state.best_fitness}
+    with jax.numpy_rank_promotion("allow"):  # evosax adds vectors to matrices
+        strategy, _ = algorithm.tell(key, population, jnp.asarray(values), strategy, params)
+    best = (state.best, state.best_fitness, state.best_generation)
     i = int(np.argmin(values))
     if values[i] < state.best_fitness:
-        found = {"best": tuple(float(x) for x in population[i]), "best_fitness": float(values[i])}
-    return TaylorState(state.seed, state.generation + 1, strategy, **found)  # type: ignore[arg-type]
+        best = (tuple(float(x) for x in population[i]), float(values[i]), state.generation)
+    return TaylorState(state.seed, state.generation + 1, strategy, *best)
 
 
 def expression(theta: Sequence[float] | np.ndarray, variant: str = "taylorglo") -> Expression:
@@ -212,4 +219,5 @@ def _key(state: TaylorState) -> jax.Array:
 
 def _population(config: TaylorConfig, state: TaylorState) -> tuple[jax.Array, Any]:
     algorithm, params = _strategy(config.population_size, config.std)
-    return algorithm.ask(jax.random.fold_in(_key(state), 0), state.strategy, params)
+    with jax.numpy_rank_promotion("allow"):
+        return algorithm.ask(jax.random.fold_in(_key(state), 0), state.strategy, params)

@@ -259,6 +259,7 @@ HELP = {
     "export": "RUN --out --batch-size --overwrite --data-dir",
     "summarize": "RUN",
     "data": "data prepare NAME",
+    "search": "--method --arch --local-search --gp.generations --seeds --resume",
     "data prepare": "NAME --archive --data-dir",
 }
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import edl_jax
-from edl_jax import data, downstream, loss, pretrain
+from edl_jax import data, downstream, loss, pretrain, search
 from edl_jax.cli import main as cli
 from edl_jax.downstream import evaluate
 from edl_jax.loss.adapters.nll import nll_function
@@ -38,12 +38,13 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
         accepted.append((args, kwargs))
         raise KeyboardInterrupt  # stop before the work
 
-    for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain):
+    for module in (ablate, design_mixture, downstream, evaluate, losses, pretrain, search):
         monkeypatch.setattr(module, "run", accept)
     for module, name in (
         (summary, "read"),
         (data, "prepare"),
         *((downstream, name) for name in ("run_seeds", "predict", "export")),
+        (search, "run_seeds"),
     ):
         monkeypatch.setattr(module, name, accept)
     for variable, value in _LOOP_VARIABLES.items():

@@ -1,0 +1,148 @@
+"""Settings of a search."""
+
+import dataclasses
+from typing import Self
+
+import numpy as np
+
+from edl_jax.core.errors import require, settle
+from edl_jax.loss.expression import Expression, evomal
+from edl_jax.search import students
+from edl_jax.search.gp import GPConfig, init
+from edl_jax.search.local_search import METHODS as LOCAL_SEARCHES, LocalSearchConfig
+from edl_jax.search.racing import RacingConfig, full
+from edl_jax.search.rejection import RejectionConfig
+from edl_jax.search.taylorglo import TaylorConfig
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "evomal": LOCAL_SEARCHES,
+    "gp_lfl": ("none",),
+    "taylorglo": ("none",),
+    "ml3": ("linearised", "matrix_free", "exact", "guarded"),
+}
+"""Name -> local searches that it may have, the first of them by default."""
+FILTER_ORDERS = ("fast", "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """What to search for, and on what. The defaults search as far as EvoMAL's paper does, by a shorter way."""
+
+    method: str = "evomal"
+    """evomal and gp_lfl (genetic programming with and without local search), taylorglo, or ml3."""
+    dataset: str = "fashion_mnist"
+    """Data set whose official training images are split in two; its test images are not read."""
+    arch: str = "lenet5"
+    """Student: convnet, lenet5, linear, mlp, mlp_small or resnet9v2."""
+    seed: int = 0
+    """Seed of the split, the first weights, the batches and the candidates."""
+    train_size: int | None = None
+    """Examples of both parts together (default: all)."""
+    validation: float = 0.1
+    """Share of the examples that fitness is measured on."""
+    batch_size: int = 128
+    """Examples of a training step."""
+    lr: float | None = None
+    """Learning rate of the students (default: 0.5 for linear, 0.01 for the others)."""
+    momentum: float = 0.9
+    """Nesterov momentum of the students."""
+    weight_decay: float = 5e-4
+    """Coupled weight decay of the students."""
+    steps: int = 500
+    """Training steps of a candidate in full."""
+    race: bool = True
+    """Whether candidates that fall behind end early; else all are trained in full, as the papers do."""
+    racing: RacingConfig = dataclasses.field(default_factory=RacingConfig)
+    """Race."""
+    local_search: str = "auto"
+    """Descent on a candidate's parameters: linearised, matrix_free (linearised without kernels), exact, guarded (exact
+    where linearised is not to be trusted), none, or auto: linearised for evomal and ml3 where the student has that
+    form, else exact; none for the others."""
+    local_steps: int = 250
+    """Steps of Adam on the parameters."""
+    local_lr: float = 1e-3
+    """Adam's learning rate."""
+    inner_steps: int = 1
+    """Training steps of the student between two of them; linearised takes one."""
+    filter_order: str = "fast"
+    """When candidates are rejected that do not lower the error of free outputs: before the local search (fast) or
+    after it (paper)."""
+    rejection: RejectionConfig = dataclasses.field(default_factory=RejectionConfig)
+    """Rejection protocol of evomal and gp_lfl."""
+    start: tuple[str, ...] = ()
+    """First trees of evomal and gp_lfl, as EvoMAL writes them: "square(sub(y, p))"."""
+    gp: GPConfig = dataclasses.field(default_factory=GPConfig)
+    """Genetic programming."""
+    taylor: TaylorConfig = dataclasses.field(default_factory=TaylorConfig)
+    """TaylorGLO."""
+
+    def __post_init__(self) -> None:
+        settle(self, "method", tuple(METHODS))
+        settle(self, "arch", tuple(students.names()))
+        settle(self, "filter_order", FILTER_ORDERS)
+        settle(self, "local_search", ("auto", *LOCAL_SEARCHES))
+        allowed = METHODS[self.method]
+        require(
+            self.local_search in ("auto", *allowed),
+            f"local_search is {self.local_search}, expected {' or '.join(allowed)} for {self.method}",
+        )
+        require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2^31 - 1")
+        require(0.0 < self.validation < 1.0, f"validation is {self.validation}, expected a share between 0 and 1")
+        for name in ("batch_size", "steps"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, expected at least 1")
+        require(
+            self.train_size is None or self.train_size >= 2, f"train_size is {self.train_size}, expected at least 2"
+        )
+        require(self.lr is None or 0.0 < self.lr < np.inf, f"lr is {self.lr}, expected a positive number")
+        require(
+            not self.start or self.method in ("evomal", "gp_lfl"),
+            f"start holds {len(self.start)} trees, expected none for {self.method}",
+        )
+        if self.start:
+            init(self.gp, self.seed, self.trees)  # says which tree the settings do not allow
+        self.descent(0.01)  # says what is wrong with its numbers
+
+    @property
+    def rungs(self) -> RacingConfig:
+        """The race: its rungs below `steps`, and `steps`; one rung without a race."""
+        if not self.race:
+            return full(self.steps)
+        below = tuple(rung for rung in self.racing.rungs if rung < self.steps)
+        return dataclasses.replace(self.racing, rungs=(*below, self.steps), kept=self.racing.kept[: len(below)])
+
+    @property
+    def trees(self) -> list[Expression]:
+        """The first trees of the population."""
+        return [evomal.from_tree(text) for text in self.start]
+
+    @property
+    def generations(self) -> int:
+        """Generations of the method."""
+        return {"taylorglo": self.taylor.generations, "ml3": 1}.get(self.method, self.gp.generations)
+
+    @property
+    def population_size(self) -> int:
+        """Candidates of a generation."""
+        return {"taylorglo": self.taylor.population_size, "ml3": 1}.get(self.method, self.gp.population_size)
+
+    def descent(self, lr: float) -> LocalSearchConfig:
+        """Return the settings of the local search for students that are trained with a learning rate."""
+        return LocalSearchConfig(
+            steps=self.local_steps,
+            lr=self.local_lr,
+            inner_steps=self.inner_steps,
+            inner_lr=lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+        )
+
+    def settled(self, student: students.Student) -> Self:
+        """Return the settings with what is left open decided for a student."""
+        lr = student.lr if self.lr is None else self.lr
+        name = self.local_search
+        if name == "auto":
+            name = METHODS[self.method][0]
+            if name == "linearised" and not (student.tangent_kernel and self.inner_steps == 1):
+                name = "exact"
+        return dataclasses.replace(self, lr=lr, local_search=name)
