@@ -82,7 +82,7 @@ def gradients(
         at = next(iter(kernel_store.compute(student, one, decay=config.decay)))
         part = jax.tree.map(lambda x, i=i: x[i : i + 1], (weights, tape))
         (loss, moves), gradient = by_kernel(*part, at)
-        batches_of_step = exact.at(i)[1:]
+        batches_of_step = drawn.at(i)[1:]
         expected_loss, expected = by_training(
             weights[i], jax.tree.map(lambda x, i=i: x[i], tape), (one.key_of(0), *batches_of_step)
         )
