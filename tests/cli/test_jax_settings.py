@@ -46,6 +46,7 @@ COMMANDS = {
     "ablate": ["ablate", "--config", "debug", "--factors", "chaos_schedule", "--out", "ablate"],
     "resumed pretrain": ["pretrain", "--resume", "--out", "stopped-pretrain"],
     "resumed downstream": ["downstream", "--resume", "--out", "stopped-downstream"],
+    "search": ["search", "--config", "debug", "--out", "search"],
     "losses NAME": ["losses", "focal", "--save", "focal.safetensors"],
     "losses --formula": ["losses", "--formula", "-y * ln(p)"],
     "losses": ["losses"],
@@ -144,6 +145,8 @@ COMPUTING = [
     ["losses", "edl"],
     ["losses", "--table"],
     ["design-mixture"],
+    ["search", "--config", "debug"],
+    ["search", "--config", "debug", "--seeds", "0", "1"],
 ]
 
 

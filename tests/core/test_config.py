@@ -8,9 +8,15 @@ from edl_jax.core.errors import UserError
 from edl_jax.core.files import parse_json
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
+from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
 
-CONFIGS = {"ablate": AblateConfig(), "downstream": DownstreamConfig(), "pretrain": PretrainConfig()}
+CONFIGS = {
+    "ablate": AblateConfig(),
+    "downstream": DownstreamConfig(),
+    "pretrain": PretrainConfig(),
+    "search": SearchConfig(),
+}
 PRESETS = sorted(presets.presets_dir().rglob("*.y*ml"))
 
 
