@@ -1,6 +1,7 @@
 """Searches from the command to the artifact, on the digits; a network of 64 and 64 units trains in milliseconds."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edl_jax.core.stopping import Stop, Stopped
 from edl_jax.search.config import SearchConfig
 from edl_jax.search.loss_tables import table_of_loss
 
-METHODS = ("evomal", "gp_lfl", "taylorglo", "ml3")
+METHODS = ("evomal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp_lfl", "taylorglo", "ml3")))
 MEASURED = {"seconds", "artifact"}
 
 
@@ -38,9 +39,14 @@ def digits():
 
 @pytest.fixture(scope="module")
 def found(digits, tmp_path_factory):
-    """Return method -> (run directory, result)."""
+    """Return a function: method -> (run directory, result)."""
     root = tmp_path_factory.mktemp("searches")
-    return {name: (root / name, search.run(config(method=name), out=root / name, dataset=digits)) for name in METHODS}
+
+    @functools.cache
+    def run(name):
+        return root / name, search.run(config(method=name), out=root / name, dataset=digits)
+
+    return run
 
 
 def rows_of(path):
@@ -57,7 +63,7 @@ def plain(result):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_leaves_a_loss_that_trains(found, method):
-    path, result = found[method]
+    path, result = found(method)
     assert json.loads((path / "result.json").read_text())["fitness"] == result["fitness"] < 0.95
     function = loss.load(path / "loss.safetensors")
     table = table_of_loss(function)
@@ -87,7 +93,7 @@ class StopAfter(Stop):
 
 @pytest.mark.parametrize("method", ["evomal", pytest.param("taylorglo", marks=pytest.mark.slow)])
 def test_a_stopped_search_goes_on_to_the_same_result(found, digits, tmp_path, method):
-    path, result = found[method]
+    path, result = found(method)
     with pytest.raises(Stopped):
         search.run(config(method=method), out=tmp_path / "s", dataset=digits, stop=StopAfter(2))
     assert len(rows_of(tmp_path / "s")) == 2
@@ -112,7 +118,7 @@ def test_several_seeds_keep_what_is_finished_and_tell_the_best(digits, tmp_path,
     settings = config(method="gp_lfl")
     search.run_seeds(settings, [0], out=out)
     both = search.run_seeds(settings, [0, 1], out=out, resume=True)
-    assert plain(both["runs"][0]) == {"seed": 0, **plain(found["gp_lfl"][1])}
+    assert plain(both["runs"][0]) == {"seed": 0, **plain(found("gp_lfl")[1])}
     assert both["mean"]["fitness"] == pytest.approx(np.mean([run["fitness"] for run in both["runs"]]))
     best = min(both["runs"], key=lambda run: run["fitness"])
     assert both["artifact"] == best["artifact"]
