@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from edl_jax.core import jax_settings
-from edl_jax.core.config import GROWS
-from edl_jax.core.errors import DivergedError, require
+from edl_jax.core.errors import DivergedError
 from edl_jax.core.runs import Run
+from edl_jax.core.seeds import SeedsConfig
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.result import SHOWN, draw, finished_result, number
@@ -25,25 +25,6 @@ from edl_jax.training.tensorboard import require_tensorboard
 
 COMMAND = "downstream-seeds"  # in config.json of the directory that holds the runs
 _LOGGER = logging.getLogger("edl_jax")
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedsConfig:
-    """What config.json of several seeds holds.
-
-    Attributes:
-      settings: of every run; its seed is the first one.
-      seeds: of the runs; a resumed one may have further ones at the end.
-    """
-
-    settings: DownstreamConfig
-    seeds: tuple[int, ...] = dataclasses.field(metadata=GROWS)
-
-    def __post_init__(self) -> None:
-        require(len(self.seeds) > 0, "--seeds is empty, expected some numbers, such as 0 1 2")
-        for seed in self.seeds:
-            require(0 <= seed < 2**31, f"{seed} is among --seeds, expected numbers from 0 to 2^31 - 1")
-            require(self.seeds.count(seed) == 1, f"seed {seed} is given twice in --seeds, expected each once")
 
 
 @jax_settings.fixed()

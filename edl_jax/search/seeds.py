@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edl_jax.core import jax_settings
-from edl_jax.core.config import GROWS
-from edl_jax.core.errors import require
 from edl_jax.core.files import read_json
 from edl_jax.core.runs import Run
+from edl_jax.core.seeds import SeedsConfig
 from edl_jax.core.stopping import Stop
 from edl_jax.plot.style import check_format
 from edl_jax.search.config import SearchConfig
@@ -21,25 +20,6 @@ from edl_jax.search.run import load, run
 
 _LOGGER = logging.getLogger("edl_jax")
 COMMAND = "search-seeds"  # in config.json of the directory that holds the runs
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedsConfig:
-    """What config.json of several searches holds.
-
-    Attributes:
-      settings: of every search; its seed is the first one.
-      seeds: of the searches; a resumed one may have further ones at the end.
-    """
-
-    settings: SearchConfig
-    seeds: tuple[int, ...] = dataclasses.field(metadata=GROWS)
-
-    def __post_init__(self) -> None:
-        require(len(self.seeds) > 0, "--seeds is empty, expected some numbers, such as 0 1 2")
-        for seed in self.seeds:
-            require(0 <= seed < 2**31, f"{seed} is among --seeds, expected numbers from 0 to 2^31 - 1")
-            require(self.seeds.count(seed) == 1, f"seed {seed} is given twice in --seeds, expected each once")
 
 
 @jax_settings.fixed()
