@@ -126,7 +126,7 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{result['group']}{minimum}; {pull}")
     return [
         *lines,
-        f"{trees} candidates in {format_duration(total)}: {counts['trained']} trained, {counts['rejected']} rejected, "
+        f"{trees} candidate{'' if trees == 1 else 's'} in {format_duration(total)}: {counts['trained']} trained, {counts['rejected']} rejected, "
         f"{counts['known']} known before",
     ]
 
