@@ -126,8 +126,8 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{result['group']}{minimum}; {pull}")
     return [
         *lines,
-        f"{trees} candidate{'' if trees == 1 else 's'} in {format_duration(total)}: {counts['trained']} trained, {counts['rejected']} rejected, "
-        f"{counts['known']} known before",
+        f"{trees} candidate{'' if trees == 1 else 's'} in {format_duration(total)}: {counts['trained']} trained, "
+        f"{counts['rejected']} rejected, {counts['known']} known before",
     ]
 
 
