@@ -49,7 +49,7 @@ class SearchConfig:
     weight_decay: float = 5e-4
     """Coupled weight decay of the students."""
     steps: int = 500
-    """Training steps of a candidate in full."""
+    """Training steps of a candidate in full: the last rung of a race."""
     race: bool = True
     """Whether candidates that fall behind end early; else all are trained in full, as the papers do."""
     racing: RacingConfig = dataclasses.field(default_factory=RacingConfig)
@@ -104,10 +104,10 @@ class SearchConfig:
 
     @property
     def rungs(self) -> RacingConfig:
-        """The race: its rungs below `steps`, and `steps`; one rung without a race."""
+        """The race: its rungs but the last, as far as they lie below `steps`, and `steps`; one rung without a race."""
         if not self.race:
             return full(self.steps)
-        below = tuple(rung for rung in self.racing.rungs if rung < self.steps)
+        below = tuple(rung for rung in self.racing.rungs[:-1] if rung < self.steps)
         return dataclasses.replace(self.racing, rungs=(*below, self.steps), kept=self.racing.kept[: len(below)])
 
     @property

@@ -10,11 +10,10 @@ import numpy as np
 
 from edl_jax.loss.expression import P, Y, apply
 from edl_jax.search import families, kernel_store, ml3, racing
-from edl_jax.search.students import bucket
-from edl_jax.search.students.train import LARGEST_BUCKET
+from edl_jax.search.parts import Parts
 from edl_jax.search.trials import Report, Trials
 
-_CANDIDATES, _STEPS = 4, 3
+_CANDIDATES, _STEPS = 4, 5
 # Of proposed candidates, the share that was trained in searches by genetic programming: fewest and most.
 _TRAINED = (0.2, 0.7)
 # Steps of training that a step of the local search costs.
@@ -62,23 +61,23 @@ def _means(race: racing.RacingConfig, count: int, size: int) -> tuple[float, flo
 
 
 def _training(trials: Trials) -> tuple[float, float]:
-    """Return seconds of a candidate's training step, and of its evaluation on all validation examples."""
-    size = bucket(min(trials.config.population_size, LARGEST_BUCKET))
-    candidates = _candidates(trials, size)
-    count = min(_CANDIDATES, size)
-    active = np.arange(size) < count
-    rows = trials.rows[: min(_STEPS, len(trials.rows))]
-    population = trials.trainer.init(trials.key, size)
+    """Return seconds of a candidate's training step, and of its evaluation on all validation examples.
 
-    def train() -> Any:
-        nonlocal population
-        population = trials.trainer.advance(
-            population, candidates, trials.examples, trials.rows, 0, len(rows), active=jnp.asarray(active)
-        )
-        return population.params
-
-    step = _timed(train) / (count * len(rows))
-    return step, _timed(lambda: trials.evaluator(population, active=active)) / count
+    The programs are those of the search, and are compiled here.
+    """
+    running, steps = np.arange(_CANDIDATES), min(_STEPS, len(trials.rows))
+    candidates = _candidates(trials, _CANDIDATES)
+    parts = Parts(
+        trials.trainer,
+        trials.evaluator,
+        candidates,
+        trials.examples,
+        trials.rows,
+        trials.key,
+        at_least=trials.places,
+    )
+    step = _timed(lambda: parts.advance(running, 0, steps)) / (_CANDIDATES * steps)
+    return step, _timed(lambda: parts.score(running, trials.evaluator.size)) / _CANDIDATES
 
 
 def _candidates(trials: Trials, size: int) -> Any:

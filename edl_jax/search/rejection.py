@@ -19,6 +19,7 @@ from edl_jax.search.students.train import LARGEST_BUCKET, Gradient
 from edl_jax.search.tables import doubled, logit_gradient
 from edl_jax.search.tasks import CLASSIFICATION, Task
 
+_FEWEST = 8
 OPTIMIZERS = ("adam", "sgd")
 
 
@@ -81,7 +82,7 @@ def reject(
     gradient: Gradient = logit_gradient,
     vectorised: bool | None = None,
 ) -> Rejection:
-    """Apply the rejection protocol to candidates: one program for every set of P of them, or of up to 32, 64, ...
+    """Apply the rejection protocol to candidates: one program for up to 8, 16, 32, ... of them.
 
     Args:
       tables: `[P, 2, K]` slopes, or what else `gradient` takes, arrays `[P, ...]`.
@@ -106,9 +107,9 @@ def reject(
     if vectorised is None:
         vectorised = gradient is logit_gradient or jax.default_backend() != "cpu"
     given = len(jax.tree.leaves(tables)[0])
-    if not vectorised:
-        padded = np.minimum(np.arange(doubled(given, LARGEST_BUCKET)), given - 1)
-        tables = jax.tree.map(lambda x: np.asarray(x)[padded], tables)
+    # Programs for few sizes; one after another, candidates beyond those given cost nothing.
+    padded = np.minimum(np.arange(doubled(given, _FEWEST if vectorised else LARGEST_BUCKET)), given - 1)
+    tables = jax.tree.map(lambda x: np.asarray(x)[padded], tables)
     arguments = jax.tree.map(jnp.asarray, (tables, logits[:count], labels[:count]))
     errors, *outcome = _errors(*arguments, jnp.int32(given), config, task, gradient, vectorised)
     after, finite = (np.asarray(x)[:given] for x in outcome)

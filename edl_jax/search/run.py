@@ -59,13 +59,12 @@ def run(
     """
     stop = stop or Stop()
     check_format(figure_format)
-    with Run.preparing("search", config, out=out, resume=resume, overwrite=overwrite, stop=stop):
+    with Run.preparing("search", config, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         status.say(f"loading {config.dataset}")
         if dataset is None:
             dataset = load(config.dataset, data_dir, cache_dir)
         trials = Trials(config, _split(dataset, config))
-    inputs = {"dataset": Input(f"data set {config.dataset}", dataset.digest)}
-    directory = Run.open("search", config, out=out, resume=resume, overwrite=overwrite, inputs=inputs)
+    directory = open_run(inputs={"dataset": Input(f"data set {config.dataset}", dataset.digest)})
     stop.path = directory.path
     try:
         trials.directory = directory.path

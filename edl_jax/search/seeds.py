@@ -61,9 +61,9 @@ def run_seeds(
     check_format(figure_format)
     group = SeedsConfig(config, tuple(seeds))
     group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
-    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop):
+    with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         dataset = load(config.dataset, data_dir, cache_dir)
-    directory = Run.open(COMMAND, group, out=out, resume=resume, overwrite=overwrite)
+    directory = open_run()
     stop.path = directory.path
     try:
         found: list[dict[str, Any]] = []

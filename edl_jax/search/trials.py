@@ -157,7 +157,7 @@ class Trials:
                 self.rows,
                 self.key,
                 self.config.rungs,
-                at_least=self._places,
+                at_least=self.places,
                 on_steps=on_steps,
             )
 
@@ -174,7 +174,7 @@ class Trials:
             return self._local_search(params, candidates, on_step)
 
     @functools.cached_property
-    def _places(self) -> int:
+    def places(self) -> int:
         """Return how many candidates programs of training are made for, at least.
 
         Candidates of a small student that do not run cost a CPU nothing, another program seconds of compilation; those
@@ -185,15 +185,19 @@ class Trials:
 
     def sequence(self, steps: int) -> Sequence:
         """Return what the first steps of the local search learn from."""
-        validation = students.Examples.of(self.student, *self.split.validation)
         return draw(
             self.examples,
-            validation,
+            self._validation,
             self.config.seed,
             steps=steps,
             inner_steps=self.config.inner_steps,
             batch_size=self.config.batch_size,
         )
+
+    @functools.cached_property
+    def _validation(self) -> students.Examples:
+        """Return the validation examples as the local search reads them: `linear` computes features of them."""
+        return students.Examples.of(self.student, *self.split.validation)
 
     def _make_local_search(self, report: Report) -> LocalSearch:
         slopes = self.family.slopes
@@ -217,19 +221,14 @@ class Trials:
     def _rejected(self, trees: abc.Sequence[Expression], weights: abc.Sequence[tuple[float, ...] | None]) -> np.ndarray:
         with self._timed("rejection"):
             targets = np.asarray(self.examples.labels[: self.config.rejection.examples])
-            # Programs for few sizes; a population can be larger than what is trained at once.
-            size = 1 << max(3, (len(trees) - 1).bit_length())
-            rows = np.pad(np.arange(len(trees)), (0, size - len(trees)), mode="edge")
-            candidates = jax.tree.map(lambda x: x[rows], families.encode_trees(self.task, trees, weights))
-            found = reject(
-                candidates,
+            return reject(
+                families.encode_trees(self.task, trees, weights),
                 self.free_outputs,
                 targets,
                 self.config.rejection,
                 task=self.task,
                 gradient=self.family.gradient,
-            )
-            return found.rejected[: len(trees)]
+            ).rejected
 
     def _search_locally(self, trees: abc.Sequence[Expression], report: Report) -> tuple[list[tuple[float, ...]], int]:
         """Return the edge weights that a local search finds, and how many candidates were too strong for it."""

@@ -49,6 +49,15 @@ def found(digits, tmp_path_factory):
     return run
 
 
+def test_the_last_rung_of_a_race_is_the_number_of_steps():
+    settings = SearchConfig()
+    assert settings.rungs.rungs == (25, 50, 150, 500)
+    assert dataclasses.replace(settings, steps=1000).rungs.rungs == (25, 50, 150, 1000)
+    few = dataclasses.replace(settings, steps=100).rungs
+    assert (few.rungs, few.kept) == ((25, 50, 100), settings.racing.kept[:2])
+    assert dataclasses.replace(settings, race=False).rungs.rungs == (500,)
+
+
 def rows_of(path):
     lines = (path / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines]
