@@ -57,7 +57,7 @@ def draw(
 ) -> list[Path]:
     """Write convergence, gradient_profile and time into `folder`; return the paths of those that are there.
 
-    In regression loss_shape stands in place of gradient_profile.
+    In regression loss_shape stands in place of gradient_profile; a single generation has no convergence.
 
     A figure that cannot be drawn costs a line in the log "edl_jax".
 
@@ -68,7 +68,9 @@ def draw(
       num_classes: C, or None in regression.
       figure_format: png, pdf or svg.
     """
-    figures: dict[str, Callable[[Path], None]] = {"convergence": lambda path: convergence(path, rows)}
+    figures: dict[str, Callable[[Path], None]] = {}
+    if len(rows) > 1:
+        figures["convergence"] = lambda path: convergence(path, rows)
     if winners and num_classes is None:
         figures["loss_shape"] = lambda path: draw_regression_shapes(path, winners)
     elif winners and num_classes is not None:

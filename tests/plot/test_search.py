@@ -71,8 +71,11 @@ def test_a_figure_that_fails_costs_no_other(tmp_path, monkeypatch, caplog):
 
 
 def test_a_search_without_winners_has_no_profile(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr(figures, "write", lambda path, figure: path.touch())
-    assert [path.stem for path in figures.draw(tmp_path, rows(1), [], 10)] == ["convergence", "time"]
+    assert [path.stem for path in figures.draw(tmp_path / "two", rows(2), [], 10)] == ["convergence", "time"]
+    assert [path.stem for path in figures.draw(tmp_path / "one", rows(1), [], 10)] == ["time"]
 
 
 MISSING = {"best": None, "generation_best": None, "generation_median": None}
