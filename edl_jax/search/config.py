@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Self
 
-import numpy as np
-
 from edl_jax.core.errors import require, settle
 from edl_jax.loss.expression import Expression, evomal
 from edl_jax.search import students
@@ -34,6 +32,8 @@ class SearchConfig:
     """Data set whose official training images are split in two; its test images are not read."""
     arch: str = "lenet5"
     """Student: convnet, lenet5, linear, mlp, mlp_small or resnet9v2."""
+    image_size: int | None = None
+    """Side in pixels that images are brought to: shorter side scaled, centre cut (default: as stored)."""
     seed: int = 0
     """Seed of the split, the first weights, the batches and the candidates."""
     train_size: int | None = None
@@ -42,12 +42,22 @@ class SearchConfig:
     """Share of the examples that fitness is measured on."""
     batch_size: int = 128
     """Examples of a training step."""
+    optimizer: str = "sgd"
+    """Optimizer of the students: sgd (Nesterov momentum, coupled weight decay) or adam (decoupled weight decay)."""
     lr: float | None = None
-    """Learning rate of the students (default: 0.5 for linear, 0.01 for the others)."""
+    """Learning rate of the students (default: for sgd 0.5 for linear and 0.01 for the others, for adam 0.001)."""
     momentum: float = 0.9
-    """Nesterov momentum of the students."""
+    """Nesterov momentum of sgd, decay rate of adam's first moment."""
     weight_decay: float = 5e-4
-    """Coupled weight decay of the students."""
+    """Weight decay of the students."""
+    schedule: str = "constant"
+    """Learning rate after the warm-up: constant, or cosine, down to 0 at the last of the steps."""
+    warmup: float = 0.0
+    """Share of the steps in which the learning rate rises from 0."""
+    rand_augment: int = 0
+    """Magnitude of RandAugment's two operations on each training image, the same for all candidates (0: none)."""
+    dropout: bool = False
+    """Whether the dropout of convnet and resnet9v2 is on."""
     steps: int = 500
     """Training steps of a candidate in full: the last rung of a race."""
     race: bool = True
@@ -88,27 +98,43 @@ class SearchConfig:
         )
         require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2^31 - 1")
         require(0.0 < self.validation < 1.0, f"validation is {self.validation}, expected a share between 0 and 1")
-        for name in ("batch_size", "steps"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, expected at least 1")
         require(
             self.train_size is None or self.train_size >= 2, f"train_size is {self.train_size}, expected at least 2"
         )
-        require(self.lr is None or 0.0 < self.lr < np.inf, f"lr is {self.lr}, expected a positive number")
         require(
             not self.start or self.method in ("evomal", "gp_lfl"),
             f"start holds {len(self.start)} trees, expected none for {self.method}",
         )
         if self.start:
             init(self.gp, self.seed, self.trees)  # says which tree the settings do not allow
+        for name in ("optimizer", "schedule"):
+            object.__setattr__(self, name, getattr(self.student, name))  # as registries spell it
+        local = allowed[0] if self.local_search == "auto" else self.local_search
+        varied = self.student.varied
+        require(
+            not varied or local == "none",
+            f"local_search is {self.local_search}, expected none with {' and '.join(varied)}: it follows sgd at a "
+            "constant learning rate on images as they are",
+        )
         self.descent(0.01)  # says what is wrong with its numbers
 
     @property
+    def student(self) -> students.StudentConfig:
+        """How students are trained."""
+        names = [field.name for field in dataclasses.fields(students.StudentConfig)]
+        return students.StudentConfig(**{name: getattr(self, name) for name in names})
+
+    @property
     def rungs(self) -> RacingConfig:
-        """The race: its rungs but the last, as far as they lie below `steps`, and `steps`; one rung without a race."""
-        if not self.race:
+        """The race: its rungs but the last, as far as they lie below `steps`, and `steps`.
+
+        Without a race all go on from each rung where the race has a limit; else there is one rung.
+        """
+        if not self.race and self.racing.limit is None:
             return full(self.steps)
         below = tuple(rung for rung in self.racing.rungs[:-1] if rung < self.steps)
-        return dataclasses.replace(self.racing, rungs=(*below, self.steps), kept=self.racing.kept[: len(below)])
+        kept = self.racing.kept[: len(below)] if self.race else (1.0,) * len(below)
+        return dataclasses.replace(self.racing, rungs=(*below, self.steps), kept=kept)
 
     @property
     def trees(self) -> list[Expression]:
@@ -139,7 +165,7 @@ class SearchConfig:
 
     def settled(self, student: students.Student) -> Self:
         """Return the settings with what is left open decided for a student."""
-        lr = student.lr if self.lr is None else self.lr
+        lr = self.student.learning_rate(student)
         name = self.local_search
         if name == "auto":
             name = METHODS[self.method][0]

@@ -10,7 +10,6 @@ import numpy as np
 
 from edl_jax.loss.expression import P, Y, apply
 from edl_jax.search import families, kernel_store, ml3, racing
-from edl_jax.search.parts import Parts
 from edl_jax.search.trials import Report, Trials
 
 _CANDIDATES, _STEPS = 4, 5
@@ -32,7 +31,7 @@ def estimate(trials: Trials, generations: int, report: Report) -> str:
     report("compiling")
     step, evaluation = _training(trials)
     race = config.rungs
-    steps, evaluations = _means(race, config.population_size, trials.evaluator.size)
+    steps, evaluations = _means(race, config.population_size, trials.training.evaluator.size)
     candidate = steps * step + evaluations * evaluation
     once = 0.0
     if config.local_search in ("linearised", "guarded"):
@@ -65,25 +64,17 @@ def _training(trials: Trials) -> tuple[float, float]:
 
     The programs are those of the search, and are compiled here.
     """
-    running, steps = np.arange(_CANDIDATES), min(_STEPS, len(trials.rows))
+    running, steps = np.arange(_CANDIDATES), min(_STEPS, len(trials.training.rows))
     candidates = _candidates(trials, _CANDIDATES)
-    parts = Parts(
-        trials.trainer,
-        trials.evaluator,
-        candidates,
-        trials.examples,
-        trials.rows,
-        trials.key,
-        at_least=trials.places,
-    )
+    parts = trials.training.parts(candidates, at_least=trials.places)
     step = _timed(lambda: parts.advance(running, 0, steps)) / (_CANDIDATES * steps)
-    return step, _timed(lambda: parts.score(running, trials.evaluator.size)) / _CANDIDATES
+    return step, _timed(lambda: parts.score(running, trials.training.evaluator.size)) / _CANDIDATES
 
 
 def _candidates(trials: Trials, size: int) -> Any:
     """Return so many candidates of squared error, or networks."""
     if trials.config.method == "ml3":
-        params = jax.tree.map(lambda x: np.stack([x] * size), ml3.init(trials.key))
+        params = jax.tree.map(lambda x: np.stack([x] * size), ml3.init(trials.training.key))
         return jax.tree.map(jnp.asarray, families.encode_networks(trials.task, params))
     tree = apply("square", apply("sub", Y, P))
     return jax.tree.map(jnp.asarray, families.encode_trees(trials.task, [tree] * size))

@@ -43,12 +43,12 @@ class Parts:
         rows: jax.Array,
         key: jax.Array,
         *,
-        dropout: jax.Array | None = None,
+        noise: jax.Array | None = None,
         at_least: int = 1,
     ) -> None:
         """Take what `racing.run` takes."""
         self._trainer, self._evaluator = trainer, evaluator
-        self._examples, self._rows, self._dropout = examples, rows, dropout
+        self._examples, self._rows, self._noise = examples, rows, noise
         self._cores = 1 if trainer.vectorised else os.cpu_count() or 1
         self._count, self._at_least = len(jax.tree.leaves(tables)[0]), at_least
         self._parts = []
@@ -69,7 +69,7 @@ class Parts:
                 start,
                 stop,
                 active=jnp.asarray(active),
-                key=self._dropout,
+                key=self._noise,
             )
             return part._replace(population=jax.block_until_ready(population))
 

@@ -35,6 +35,8 @@ class RacingConfig:
     """Candidates that go on at least."""
     examples: int = 2000
     """Validation examples of the rungs but the last, at most; the last takes all."""
+    limit: float | None = None
+    """Error at a rung but the last above which a candidate ends, its fitness infinite (default: none)."""
 
     def __post_init__(self) -> None:
         rungs, kept = self.rungs, self.kept
@@ -52,6 +54,7 @@ class RacingConfig:
         )
         require(self.least >= 1, f"least is {self.least}, expected at least 1 candidate")
         require(self.examples >= 1, f"examples is {self.examples}, expected at least 1")
+        require(self.limit is None or 0.0 < self.limit < np.inf, f"limit is {self.limit}, expected a positive error")
 
     def going_on(self, rung: int, count: int) -> int:
         """Return how many of `count` candidates go on from a rung."""
@@ -68,7 +71,7 @@ class Race(NamedTuple):
 
     Attributes:
       fitness: `[P]` float64, error at the last rung reached, but at least the largest of those that went further:
-        the order of fitness is that of the race. Infinite for candidates that ended as not finite.
+        the order of fitness is that of the race. Infinite for candidates that ended as not finite, or above the limit.
       error: `[P]` float64, error rate (in regression mean squared error) at the last rung reached.
       loss: `[P]` float64, the task's loss there.
       steps: `[P]` int, steps trained.
@@ -91,7 +94,7 @@ def run(
     key: jax.Array,
     config: RacingConfig | None = None,
     *,
-    dropout: jax.Array | None = None,
+    noise: jax.Array | None = None,
     at_least: int = 1,
     on_steps: Callable[[int, int], None] | None = None,
 ) -> Race:
@@ -105,7 +108,7 @@ def run(
       rows: int32 `[steps, B]`, batches of at least as many steps as the last rung.
       key: of the students' first weights, the same for all.
       config: settings.
-      dropout: key of dropout; None for none.
+      noise: key of dropout and augmentation, the same for all; None for neither.
       at_least: candidates that programs are made for, where there are fewer: races of a search share them then.
       on_steps: called with the steps done and the candidates that run, often; what it raises ends the race.
     """
@@ -114,11 +117,12 @@ def run(
     require(count >= 1, "a race of no candidates, expected at least 1")
     last_step = config.rungs[-1]
     require(last_step <= len(rows), f"steps 0 to {last_step}, expected at most the {len(rows)} of the batches")
-    parts = Parts(trainer, evaluator, tables, examples, jnp.asarray(rows), key, dropout=dropout, at_least=at_least)
+    parts = Parts(trainer, evaluator, tables, examples, jnp.asarray(rows), key, noise=noise, at_least=at_least)
     errors = np.full((len(config.rungs), count), np.nan)
     losses = np.full(count, np.inf)
     steps = np.zeros(count, int)
     running = np.arange(count)
+    limit = np.finfo(float).max if config.limit is None else config.limit
     for rung, stop in enumerate(config.rungs):
         last = rung == len(config.rungs) - 1
         start = config.rungs[rung - 1] if rung else 0
@@ -132,18 +136,19 @@ def run(
         errors[rung, running], losses[running], steps[running] = score.error, score.loss, stop
         if not last:
             best = np.lexsort((score.loss, score.error))[: config.going_on(rung, count)]
-            best = best[np.isfinite(score.error[best])]
+            best = best[score.error[best] <= limit]
             running = running[np.sort(best)]
             parts.keep(running)
             if len(running) == 0:
                 break
-    return _race(errors, losses, steps)
+    return _race(errors, losses, steps, limit)
 
 
-def _race(errors: np.ndarray, losses: np.ndarray, steps: np.ndarray) -> Race:
+def _race(errors: np.ndarray, losses: np.ndarray, steps: np.ndarray, limit: float) -> Race:
     reached = np.sum(~np.isnan(errors), axis=0) - 1
     error = errors[reached, np.arange(errors.shape[1])]
-    fitness = error.copy()
+    hopeless = (reached < len(errors) - 1) & (error > limit)
+    fitness = np.where(hopeless, np.inf, error)
     worst = -np.inf
     for rung in range(len(errors) - 1, -1, -1):
         here = reached == rung

@@ -89,6 +89,7 @@ def draw(path: Path, result: Mapping[str, Any], winners: Sequence[Winner], trial
     """
     status.say("drawing")
     config, classes = trials.config, _num_classes(trials)
+    size = trials.training.evaluator.size
     shown, curves = [], []
     for winner, described in zip(winners, result["winners"], strict=True):
         formula, look = _formula(winner), None
@@ -104,7 +105,7 @@ def draw(path: Path, result: Mapping[str, Any], winners: Sequence[Winner], trial
         "method": config.method,
         "data set": config.dataset,
         "student": config.arch,
-        "fitness": f"{trials.task.metric} on {trials.evaluator.size} validation examples after {config.steps} steps",
+        "fitness": f"{trials.task.metric} on {size} validation examples after {config.steps} steps",
         "generations": f"{config.generations} of {config.population_size} candidates",
         "race": "off" if not config.race else ", ".join(map(str, config.rungs.rungs)),
         "local search": config.local_search,

@@ -62,7 +62,7 @@ def run(
     with Run.preparing("search", config, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
         status.say(f"loading {config.dataset}")
         if dataset is None:
-            dataset = load(config.dataset, data_dir, cache_dir)
+            dataset = load(config.dataset, data_dir, cache_dir, config.image_size)
         trials = Trials(config, _split(dataset, config))
     directory = open_run(inputs={"dataset": Input(f"data set {config.dataset}", dataset.digest)})
     stop.path = directory.path
@@ -90,14 +90,17 @@ def load(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
 ) -> data.Dataset | tabular.Table:
-    """Return the data set of a name, images or a table.
+    """Return the data set of a name, images of the side `image_size` or a table.
 
     Raises:
       UserError: as `data.load` and `tabular.load`.
     """
     plain = canonical(name, tabular.names())
-    return tabular.load(plain, data_dir) if plain in tabular.names() else data.load(name, data_dir, cache_dir)
+    if plain in tabular.names():
+        return tabular.load(plain, data_dir)
+    return data.load(name, data_dir, cache_dir, image_size=image_size)
 
 
 def _split(dataset: data.Dataset | tabular.Table, config: SearchConfig) -> Split | tabular.TabularSplit:

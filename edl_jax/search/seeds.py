@@ -62,7 +62,7 @@ def run_seeds(
     group = SeedsConfig(config, tuple(seeds))
     group = dataclasses.replace(group, settings=dataclasses.replace(config, seed=seeds[0]))
     with Run.preparing(COMMAND, group, out=out, resume=resume, overwrite=overwrite, stop=stop) as open_run:
-        dataset = load(config.dataset, data_dir, cache_dir)
+        dataset = load(config.dataset, data_dir, cache_dir, config.image_size)
     directory = open_run()
     stop.path = directory.path
     try:

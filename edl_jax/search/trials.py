@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.loss.expression import Expression
@@ -20,13 +19,13 @@ from edl_jax.search.gp import Evaluation
 from edl_jax.search.local_search import Exact, Guarded, Linearised, LocalSearch, MatrixFree, check_method
 from edl_jax.search.rejection import reject
 from edl_jax.search.sequence import Sequence, draw
-from edl_jax.search.split import Split, batches
+from edl_jax.search.split import Split
 from edl_jax.search.tabular import TabularSplit
-from edl_jax.training.optimizer import sgd
+from edl_jax.search.tasks import Task
+from edl_jax.search.training import Training
 
 # Called with what is done and how far it is; what it raises ends the trial.
 Report = Callable[[str], None]
-_SMALL = 2**18  # parameters of a student
 
 
 class Outcome(NamedTuple):
@@ -44,19 +43,11 @@ class Outcome(NamedTuple):
 
 
 class Trials:
-    """What all candidates of a run share: student, examples, batches, first weights, tangent kernels.
+    """What all candidates of a run share: their training, the local search and its tangent kernels.
 
     Attributes:
       config: settings, settled for the student.
-      split: examples.
-      student: architecture.
-      task: what it is trained for.
-      family: of the candidates.
-      trainer: of the student.
-      evaluator: of the student, on the validation examples.
-      examples: for training.
-      key: of the students' first weights.
-      rows: int32 `[steps, B]`, batches of training.
+      training: of the candidates.
       descent: settings of the local search.
       directory: where tangent kernels may lie that do not fit in memory, or None.
       seconds: part -> wall seconds spent so far.
@@ -68,8 +59,8 @@ class Trials:
         Raises:
           UserError: a student that cannot take these images, or that has no local search of this kind.
         """
-        self.split = split
-        self.student = students.create(config.arch, split)
+        candidates = families.NETWORKS if config.method == "ml3" else families.TREES
+        self.training = Training(config.student, split, config.seed, candidates)
         self.config = config.settled(self.student)
         assert self.config.lr is not None
         self.descent = self.config.descent(self.config.lr)
@@ -78,20 +69,22 @@ class Trials:
         self.directory: Path | None = None
         self._local_search: LocalSearch | None = None
         self._known: dict[str, float] = {}
-        optimizer = sgd(self.config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-        self.task = self.student.task
-        self.family = (families.NETWORKS if config.method == "ml3" else families.TREES)[self.task]
-        self.trainer = students.Trainer(self.student, optimizer, gradient=self.family.gradient)
-        self.evaluator = students.Evaluator(self.student, *split.validation)
-        self.examples = students.Examples.of(self.student, *split.train)
-        self.key = jax.random.fold_in(jax.random.key(config.seed), 1)
-        self.rows = jnp.asarray(batches(config.seed + 2, len(self.examples.labels), config.steps, config.batch_size))
+
+    @property
+    def student(self) -> students.Student:
+        """The student's architecture."""
+        return self.training.student
+
+    @property
+    def task(self) -> Task:
+        """What the student is trained for."""
+        return self.training.task
 
     @functools.cached_property
     def free_outputs(self) -> np.ndarray:
         """Return the outputs of the untrained student that rejection descends on: of the first training examples."""
-        params, stats = self.student.init(self.key)
-        first = self.examples.inputs[: self.config.rejection.examples]
+        params, stats = self.student.init(self.training.key)
+        first = self.training.examples.inputs[: self.config.rejection.examples]
         return np.asarray(self.student.logits(params, stats, self.student.prepare(first, None)))
 
     def keys(self, trees: abc.Sequence[Expression]) -> list[str]:
@@ -149,17 +142,7 @@ class Trials:
             report(f"training {running} candidates, step {done} of {self.config.steps}")
 
         with self._timed("training"):
-            return racing.run(
-                self.trainer,
-                self.evaluator,
-                candidates,
-                self.examples,
-                self.rows,
-                self.key,
-                self.config.rungs,
-                at_least=self.places,
-                on_steps=on_steps,
-            )
+            return self.training.race(candidates, self.config.rungs, at_least=self.places, on_steps=on_steps)
 
     def descend(self, params: Any, candidates: Any, report: Report) -> Any:
         """Return the `Found` of the local search from parameters."""
@@ -175,18 +158,13 @@ class Trials:
 
     @functools.cached_property
     def places(self) -> int:
-        """Return how many candidates programs of training are made for, at least.
-
-        Candidates of a small student that do not run cost a CPU nothing, another program seconds of compilation; those
-        of a large one are copied at every step.
-        """
-        size = sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(self.student.init, self.key)))
-        return self.config.population_size if jax.default_backend() == "cpu" and size < _SMALL else 1
+        """Return how many candidates programs of training are made for, at least."""
+        return self.training.places(self.config.population_size)
 
     def sequence(self, steps: int) -> Sequence:
         """Return what the first steps of the local search learn from."""
         return draw(
-            self.examples,
+            self.training.examples,
             self._validation,
             self.config.seed,
             steps=steps,
@@ -197,10 +175,10 @@ class Trials:
     @functools.cached_property
     def _validation(self) -> students.Examples:
         """Return the validation examples as the local search reads them: `linear` computes features of them."""
-        return students.Examples.of(self.student, *self.split.validation)
+        return students.Examples.of(self.student, *self.training.split.validation)
 
     def _make_local_search(self, report: Report) -> LocalSearch:
-        slopes = self.family.slopes
+        slopes = self.training.family.slopes
         sequence = self.sequence(self.config.local_steps)
         if self.config.local_search == "exact":
             return Exact(slopes, self.descent, self.student, sequence)
@@ -220,14 +198,14 @@ class Trials:
 
     def _rejected(self, trees: abc.Sequence[Expression], weights: abc.Sequence[tuple[float, ...] | None]) -> np.ndarray:
         with self._timed("rejection"):
-            targets = np.asarray(self.examples.labels[: self.config.rejection.examples])
+            targets = np.asarray(self.training.examples.labels[: self.config.rejection.examples])
             return reject(
                 families.encode_trees(self.task, trees, weights),
                 self.free_outputs,
                 targets,
                 self.config.rejection,
                 task=self.task,
-                gradient=self.family.gradient,
+                gradient=self.training.family.gradient,
             ).rejected
 
     def _search_locally(self, trees: abc.Sequence[Expression], report: Report) -> tuple[list[tuple[float, ...]], int]:
@@ -252,7 +230,7 @@ class Trials:
         counts["known"], counts["trained"] = len(keys) - len(rows), len(rows)
         if rows:
             race = self.train(jax.tree.map(lambda x: x[np.array(rows)], candidates), report)
-            counts["diverged"], counts["steps"] = int(np.sum(~np.isfinite(race.fitness))), int(race.steps.sum())
+            counts["diverged"], counts["steps"] = int(np.sum(~np.isfinite(race.error))), int(race.steps.sum())
             self._known |= {keys[i]: float(f) for i, f in zip(rows, race.fitness, strict=True)}
         return np.array([self._known[key] for key in keys]), counts
 

@@ -1,5 +1,7 @@
 """Races: the full protocol among them, who goes on, and that nobody is trained twice."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +88,19 @@ def test_vectorised_race_is_the_same(task):
     np.testing.assert_allclose(found.error, expected.error, atol=1 / 60)
 
 
+def test_the_hopeless_end_at_a_rung(task):
+    """With a fitness that is infinite; those that go on are trained as if there were no limit."""
+    config = RacingConfig(rungs=(4, 16), kept=(1.0,), examples=60)
+    free = race(task, config)
+    limit = 0.5
+    bad = free.errors[0] > limit
+    assert 1 < bad.sum() < len(TABLES) - 1
+    found = race(task, dataclasses.replace(config, limit=limit))
+    np.testing.assert_array_equal(found.steps, np.where(bad, 4, 16))
+    np.testing.assert_array_equal(found.fitness, np.where(bad, np.inf, free.error))
+    np.testing.assert_array_equal(found.error, np.where(bad, free.errors[0], free.error))
+
+
 def test_nobody_is_finite(task):
     found = race(task, CONFIG, TABLES[[BAD, BAD]])
     assert np.isinf(found.fitness).all()
@@ -98,6 +113,7 @@ def test_bad_input(task):
         ({"rungs": (25, 50)}, "kept has 3 shares for 2 rungs"),
         ({"kept": (0.2, 0.3, 0.1)}, r"kept is .*, expected descending shares"),
         ({"least": 0}, "least is 0, expected at least 1"),
+        ({"limit": 0.0}, "limit is 0.0, expected a positive error"),
     ):
         with pytest.raises(UserError, match=message):
             RacingConfig(**options)

@@ -122,7 +122,7 @@ def test_a_generation_of_rejects_is_no_end_but_a_search_of_rejects_is(digits, tm
 
 
 def test_several_seeds_keep_what_is_finished_and_tell_the_best(digits, tmp_path, monkeypatch, found):
-    monkeypatch.setattr(data, "load", lambda *_: digits)
+    monkeypatch.setattr(data, "load", lambda *_, **__: digits)
     out = tmp_path / "s"
     settings = config(method="gp_lfl")
     search.run_seeds(settings, [0], out=out)
@@ -177,6 +177,12 @@ def evaluated(tree, y, f):
         (["--gp.max-height", "40"], "min_init_height, max_init_height and max_height are 2, 4 and 40"),
         (["--train-size", "50"], "--batch-size is 128, expected 1 to the 45 examples"),
         (["--steps", "0"], "steps is 0, expected at least 1"),
+        (["--optimizer", "adam"], "--local-search is auto, expected none with optimizer adam"),
+        (["--method", "ml3", "--rand-augment", "5"], "--local-search is auto, expected none with --rand-augment 5"),
+        (["--local-search", "none", "--arch", "linear", "--rand-augment", "5"], "expected 0 for linear"),
+        (["--local-search", "none", "--dropout"], "dropout is on, expected off for mlp_small, which has none"),
+        (["--warmup", "1"], "--warmup is 1.0, expected a share of the steps"),
+        (["--dataset", "diabetes", "--arch", "mlp", "--image-size", "9"], "expected none for a table"),
         (["--racing.rungs", "20", "10"], "expected ascending numbers of steps"),
     ],
 )

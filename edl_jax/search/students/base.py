@@ -26,8 +26,8 @@ class Student:
       init: key -> (parameters, running statistics); the statistics are `{}` without batch normalisation.
       embed: images `[N, H, W, channels]` uint8 of a whole set, or rows of a table `[N, F]` float32 -> what batches are
         taken from, `[N, ...]`; themselves, or features that are computed once a search.
-      prepare: (batch of it `[B, ...]`, key or None for no dropout) -> inputs, the part of the forward pass that does
-        not depend on parameters.
+      prepare: (batch of it `[B, ...]`, key of dropout and augmentation, or None for neither) -> inputs, the part of the
+        forward pass that does not depend on parameters.
       apply: (parameters, statistics, inputs, train, tap) -> (logits `[B, C]`, or predictions `[B, 1]`, statistics).
       lr: learning rate that suits it with Nesterov momentum 0.9 and a loss like cross-entropy.
       tangent_kernel: whether `kernels` has a form for it: no batch normalisation, no dropout.

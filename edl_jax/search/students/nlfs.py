@@ -8,6 +8,9 @@ from edl_jax.search.students import layers
 from edl_jax.search.students.base import Inputs, Params, Stats, Student
 from edl_jax.search.students.layers import Tap
 
+DROPOUT = {"convnet": 0.1, "resnet9v2": 0.5}
+"""Name -> share of the last features that dropout, where it is on, takes away."""
+
 
 def _prepare(images: Images, features: int, rate: float, batch: jax.Array, key: jax.Array | None) -> Inputs:
     """Return planes, and what dropout multiplies the `features` by: the same for all candidates."""
@@ -19,7 +22,7 @@ def _prepare(images: Images, features: int, rate: float, batch: jax.Array, key: 
 
 def convnet(images: Images) -> Student:
     """Return ConvNet: 3x3 convolutions of 12, 24 and 48 filters, the last two of stride 2; normalisation, swish."""
-    filters, strides, rate = (12, 24, 48), (1, 2, 2), 0.1
+    filters, strides, rate = (12, 24, 48), (1, 2, 2), DROPOUT["convnet"]
     inputs = (images.shape[2], *filters[:-1])
 
     def init(key: jax.Array) -> tuple[Params, Stats]:
@@ -52,7 +55,7 @@ def resnet9v2(images: Images) -> Student:
     A block is three times normalisation, swish and a 3x3 convolution, the first of stride 2, beside a 1x1 convolution
     of stride 2.
     """
-    filters, rate = (16, 32), 0.5
+    filters, rate = (16, 32), DROPOUT["resnet9v2"]
     first = 8
     inputs = (first, *filters[:-1])
 

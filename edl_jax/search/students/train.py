@@ -132,7 +132,7 @@ class Trainer:
           start: step that the students are at.
           stop: step to stop before, at most the number of rows.
           active: `[P]` bool, which students are trained; None for all.
-          key: of dropout, the same for all students; None for no dropout.
+          key: of dropout and augmentation, the same for all students; None for neither.
 
         Raises:
           UserError: there are not so many steps.
