@@ -124,7 +124,7 @@ def test_a_node_used_twice_and_nodes_that_do_not_count():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Genome((IDLE,)), "a genome has 5 genes, got 1"),
+        (lambda: Genome((IDLE,)), "a genome has the root and 1 to 32 hidden nodes, got 1 genes"),
         (lambda: Genome((Gene(3), IDLE, IDLE, IDLE, IDLE)), "gene 4: arity is 3, expected 1 or 2"),
         (lambda: Genome((Gene(1, unary=27), IDLE, IDLE, IDLE, IDLE)), "gene 4: unary is 27, expected 0 to 26"),
         (lambda: Genome((IDLE, IDLE, IDLE, IDLE, Gene(1, inputs=(9, 0)))), "gene 8: inputs is 9, expected 0 to 8"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.loss import expression as ex
-from edl_jax.loss.expression.nlfs import BINARY, LEAVES, ROOT, UNARY, Gene, Genome
+from edl_jax.loss.expression.nlfs import BINARY, LEAVES, UNARY, Gene, Genome
 from edl_jax.search.gp import GPConfig
 from edl_jax.search.gp.trees import random_tree, repair
 
@@ -33,7 +33,7 @@ def random_genomes(seed, count):
                 int(rng.integers(len(BINARY))),
                 tuple(int(x) for x in rng.integers(0, slot, 2)),
             )
-            for slot in range(len(LEAVES), ROOT + 1)
+            for slot in range(len(LEAVES), len(LEAVES) + 5)
         )
         genome = Genome(genes)
         if genome.uses_both:

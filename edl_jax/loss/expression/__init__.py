@@ -6,7 +6,7 @@
 One engine for formulas that people write, EvoMAL's trees (`evomal`) and NLFS's genomes (`nlfs`).
 """
 
-from edl_jax.loss.expression import evomal, nlfs
+from edl_jax.loss.expression import evomal, genome_text, nlfs
 from edl_jax.loss.expression.evaluate import Inputs, compile_function, evaluate, operators_of
 from edl_jax.loss.expression.loss import expression_values, inputs_of
 from edl_jax.loss.expression.operators import OPERATORS, TERMINALS, Operator
@@ -51,6 +51,7 @@ __all__ = [
     "evomal",
     "expression_loss",
     "expression_values",
+    "genome_text",
     "inputs_of",
     "nlfs",
     "operators_of",

@@ -1,7 +1,8 @@
 """Genomes of neural loss function search (Morgan and Hougen 2024, arXiv 2403.08793), as the authors' code has them.
 
-Nine slots: the leaves 0 to 3 are y, p, 1 and -1, the hidden nodes are 4 to 7, the root is 8. A node keeps a unary and a
-binary operator, of which its arity chooses one, and its connections; only the nodes that the root reaches count.
+Slots: the leaves 0 to 3 are y, p, 1 and -1, then come the hidden nodes, 4 in the authors' code, and the root. A node
+keeps a unary and a binary operator, of which its arity chooses one, and its connections; only the nodes that the root
+reaches count. `genome_text` writes and reads them as text.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ import numpy as np
 
 from edl_jax.core.errors import UserError, require
 from edl_jax.loss.expression.evaluate import Inputs, compile_function
-from edl_jax.loss.expression.tree import Expression, Node, P, Y, constant
+from edl_jax.loss.expression.record import expression_loss
+from edl_jax.loss.expression.tree import Expression, Node, P, Y, constant, to_text
+from edl_jax.loss.function import LossFunction
 
 UNARY: tuple[str, ...] = (
     *("neg", "log_shift", "log10_shift", "exp", "abs", "sigmoid", "inverse_abs", "softplus_shift", "erf", "erfc"),
@@ -28,8 +31,9 @@ BINARY: tuple[str, ...] = ("add", "sub", "mul", "max", "min", "div_shift", "aq")
 LEAVES: tuple[Expression, ...] = (Y, P, constant(1.0), constant(-1.0))
 """Leaves by slot."""
 HIDDEN = 4
-ROOT = len(LEAVES) + HIDDEN
-"""Slot of the root."""
+"""Hidden nodes of the authors' genomes."""
+MAX_HIDDEN = 32
+"""Hidden nodes of a genome at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Genome:
     """A loss of the search space: the sum over classes of the root, times -1 if `flip`.
 
     Attributes:
-      genes: the hidden nodes, slots 4 to 7, then the root.
+      genes: the hidden nodes, slots 4 and on, then the root.
       flip: whether the loss is the negative of the root.
 
     Raises:
@@ -75,21 +79,29 @@ class Genome:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        require(len(self.genes) == HIDDEN + 1, f"a genome has {HIDDEN + 1} genes, got {len(self.genes)}")
+        require(
+            2 <= len(self.genes) <= MAX_HIDDEN + 1,
+            f"a genome has the root and 1 to {MAX_HIDDEN} hidden nodes, got {len(self.genes)} genes",
+        )
         for slot, gene in enumerate(self.genes, len(LEAVES)):
             require(gene.arity in (1, 2), f"gene {slot}: arity is {gene.arity}, expected 1 or 2")
             for name, value, stop in (
                 ("unary", gene.unary, len(UNARY)),
                 ("binary", gene.binary, len(BINARY)),
-                *(("inputs", value, ROOT + 1) for value in gene.inputs),
+                *(("inputs", value, self.root + 1) for value in gene.inputs),
             ):
                 require(0 <= value < stop, f"gene {slot}: {name} is {value}, expected 0 to {stop - 1}")
+
+    @property
+    def root(self) -> int:
+        """Return the slot of the root, the last one."""
+        return len(LEAVES) + len(self.genes) - 1
 
     @property
     def active(self) -> frozenset[int]:
         """Return the slots that the root reaches, itself included, leaves included."""
         found: set[int] = set()
-        pending = [ROOT]
+        pending = [self.root]
         while pending:
             slot = pending.pop()
             if slot not in found:
@@ -108,7 +120,17 @@ class Genome:
         Raises:
           UserError: the active nodes form a cycle.
         """
-        return Expression(self._nodes(ROOT, ()))
+        return Expression(self._nodes(self.root, ()))
+
+    def loss(self) -> LossFunction:
+        """Return the loss: that of its expression, `flip` included.
+
+        Raises:
+          UserError: the active nodes form a cycle, or y or p is not among them.
+        """
+        expression = self.expression()
+        require(self.uses_both, f"the genome is {to_text(expression):.80}, expected a loss of y and p")
+        return expression_loss(expression, flip=self.flip)
 
     def _nodes(self, slot: int, above: tuple[int, ...]) -> tuple[Node, ...]:
         if slot < len(LEAVES):
