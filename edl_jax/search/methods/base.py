@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -73,6 +74,13 @@ class Method(Protocol):
     def winners(self, state: Any, count: int) -> list[Winner]:
         """Return the best candidates so far, the best first, no candidate twice."""
         ...
+
+    def store(self, state: Any, directory: Path) -> None:
+        """Write into the run directory what a finished search leaves besides its best candidates: nothing."""
+
+    def draw(self, state: Any, directory: Path, figure_format: str) -> list[Path]:
+        """Write figures of the method into `directory`/figures, and return their paths: none."""
+        return []
 
 
 def row_of(fitness: Sequence[float], best: float | None, counts: Mapping[str, int]) -> Row:

@@ -6,11 +6,11 @@ import numpy as np
 
 from edl_jax.search import families, gp
 from edl_jax.search.config import SearchConfig
-from edl_jax.search.methods.base import Row, Winner, row_of
+from edl_jax.search.methods.base import Method, Row, Winner, row_of
 from edl_jax.search.trials import Report, Trials
 
 
-class GeneticProgramming:
+class GeneticProgramming(Method):
     """EvoMAL, and GP-LFL, which is the same without a local search."""
 
     def __init__(self, config: SearchConfig, trials: Trials) -> None:

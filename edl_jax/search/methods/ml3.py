@@ -9,11 +9,11 @@ from edl_jax.core.errors import UserError
 from edl_jax.search import ml3
 from edl_jax.search.config import SearchConfig
 from edl_jax.search.families import encode_networks
-from edl_jax.search.methods.base import Row, Winner, mapping_of, row_of
+from edl_jax.search.methods.base import Method, Row, Winner, mapping_of, row_of
 from edl_jax.search.trials import Report, Trials
 
 
-class ML3:
+class ML3(Method):
     """A network that a local search trains: one candidate, one generation."""
 
     def __init__(self, config: SearchConfig, trials: Trials) -> None:

@@ -2,11 +2,11 @@
 
 from edl_jax.search import taylorglo
 from edl_jax.search.config import SearchConfig
-from edl_jax.search.methods.base import Row, Winner, mapping_of, row_of
+from edl_jax.search.methods.base import Method, Row, Winner, mapping_of, row_of
 from edl_jax.search.trials import Report, Trials
 
 
-class TaylorGLO:
+class TaylorGLO(Method):
     """CMA-ES on the coefficients of a polynomial."""
 
     def __init__(self, config: SearchConfig, trials: Trials) -> None:
