@@ -8,6 +8,7 @@ from edl_jax.loss.expression import Expression, evomal
 from edl_jax.search import students
 from edl_jax.search.gp import GPConfig, init
 from edl_jax.search.local_search import METHODS as LOCAL_SEARCHES, LocalSearchConfig
+from edl_jax.search.nlfs import NLFSConfig, parse as parse_genomes
 from edl_jax.search.racing import RacingConfig, full
 from edl_jax.search.rejection import RejectionConfig
 from edl_jax.search.taylorglo import TaylorConfig
@@ -17,6 +18,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "gp_lfl": ("none",),
     "taylorglo": ("none",),
     "ml3": ("linearised", "matrix_free", "exact", "guarded"),
+    "nlfs": ("none",),
 }
 """Name -> local searches that it may have, the first of them by default."""
 FILTER_ORDERS = ("fast", "paper")
@@ -27,7 +29,7 @@ class SearchConfig:
     """What to search for, and on what. The defaults search as far as EvoMAL's paper does, by a shorter way."""
 
     method: str = "evomal"
-    """evomal and gp_lfl (genetic programming with and without local search), taylorglo, or ml3."""
+    """evomal and gp_lfl (genetic programming with and without local search), taylorglo, ml3, or nlfs."""
     dataset: str = "fashion_mnist"
     """Data set whose official training images are split in two; its test images are not read."""
     arch: str = "lenet5"
@@ -80,11 +82,14 @@ class SearchConfig:
     rejection: RejectionConfig = dataclasses.field(default_factory=RejectionConfig)
     """Rejection protocol of evomal and gp_lfl."""
     start: tuple[str, ...] = ()
-    """First trees of evomal and gp_lfl, as EvoMAL writes them: "square(sub(y, p))"."""
+    """First trees of evomal and gp_lfl, as EvoMAL writes them, "square(sub(y, p))"; or first genomes of nlfs, "root =
+    mul(h1, h2); h1 = abs(y); h2 = log_shift(p)"."""
     gp: GPConfig = dataclasses.field(default_factory=GPConfig)
     """Genetic programming."""
     taylor: TaylorConfig = dataclasses.field(default_factory=TaylorConfig)
     """TaylorGLO."""
+    nlfs: NLFSConfig = dataclasses.field(default_factory=NLFSConfig)
+    """Neural loss function search."""
 
     def __post_init__(self) -> None:
         settle(self, "method", tuple(METHODS))
@@ -102,10 +107,12 @@ class SearchConfig:
             self.train_size is None or self.train_size >= 2, f"train_size is {self.train_size}, expected at least 2"
         )
         require(
-            not self.start or self.method in ("evomal", "gp_lfl"),
-            f"start holds {len(self.start)} trees, expected none for {self.method}",
+            not self.start or self.method in ("evomal", "gp_lfl", "nlfs"),
+            f"start holds {len(self.start)} losses, expected none for {self.method}",
         )
-        if self.start:
+        if self.start and self.method == "nlfs":
+            parse_genomes(self.nlfs, self.start)  # says which text is no valid genome
+        elif self.start:
             init(self.gp, self.seed, self.trees)  # says which tree the settings do not allow
         for name in ("optimizer", "schedule"):
             object.__setattr__(self, name, getattr(self.student, name))  # as registries spell it
@@ -116,6 +123,8 @@ class SearchConfig:
             f"local_search is {self.local_search}, expected none with {' and '.join(varied)}: it follows sgd at a "
             "constant learning rate on images as they are",
         )
+        if self.method == "nlfs" and self.nlfs.screen is not None:
+            self.screening(self.nlfs.screen)  # says what is no student
         self.descent(0.01)  # says what is wrong with its numbers
 
     @property
@@ -124,17 +133,38 @@ class SearchConfig:
         names = [field.name for field in dataclasses.fields(students.StudentConfig)]
         return students.StudentConfig(**{name: getattr(self, name) for name in names})
 
+    def screening(self, arch: str) -> Self:
+        """Return the settings of the search with another student, on images as they are."""
+        return dataclasses.replace(
+            self,
+            arch=arch,
+            lr=None,
+            rand_augment=0,
+            dropout=False,
+            nlfs=dataclasses.replace(self.nlfs, screen=None),
+        )
+
     @property
     def rungs(self) -> RacingConfig:
         """The race: its rungs but the last, as far as they lie below `steps`, and `steps`.
 
         Without a race all go on from each rung where the race has a limit; else there is one rung.
         """
+        if self.method == "nlfs":
+            return self._early_stopping
         if not self.race and self.racing.limit is None:
             return full(self.steps)
         below = tuple(rung for rung in self.racing.rungs[:-1] if rung < self.steps)
         kept = self.racing.kept[: len(below)] if self.race else (1.0,) * len(below)
         return dataclasses.replace(self.racing, rungs=(*below, self.steps), kept=kept)
+
+    @property
+    def _early_stopping(self) -> RacingConfig:
+        """Return the race of NLFS: all go on but those that are hopeless."""
+        stop = self.nlfs.stop_steps
+        if not 0 < stop < self.steps:
+            return full(self.steps)
+        return RacingConfig(rungs=(stop, self.steps), kept=(1.0,), limit=self.nlfs.stop_error)
 
     @property
     def trees(self) -> list[Expression]:
@@ -144,12 +174,16 @@ class SearchConfig:
     @property
     def generations(self) -> int:
         """Generations of the method."""
-        return {"taylorglo": self.taylor.generations, "ml3": 1}.get(self.method, self.gp.generations)
+        return {"taylorglo": self.taylor.generations, "ml3": 1, "nlfs": self.nlfs.generations}.get(
+            self.method, self.gp.generations
+        )
 
     @property
     def population_size(self) -> int:
         """Candidates of a generation."""
-        return {"taylorglo": self.taylor.population_size, "ml3": 1}.get(self.method, self.gp.population_size)
+        return {"taylorglo": self.taylor.population_size, "ml3": 1, "nlfs": self.nlfs.children}.get(
+            self.method, self.gp.population_size
+        )
 
     def descent(self, lr: float) -> LocalSearchConfig:
         """Return the settings of the local search for students that are trained with a learning rate."""

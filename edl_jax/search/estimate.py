@@ -10,6 +10,7 @@ import numpy as np
 
 from edl_jax.loss.expression import P, Y, apply
 from edl_jax.search import families, kernel_store, ml3, racing
+from edl_jax.search.students.train import LARGEST_BUCKET
 from edl_jax.search.trials import Report, Trials
 
 _CANDIDATES, _STEPS = 4, 5
@@ -64,11 +65,13 @@ def _training(trials: Trials) -> tuple[float, float]:
 
     The programs are those of the search, and are compiled here.
     """
-    running, steps = np.arange(_CANDIDATES), min(_STEPS, len(trials.training.rows))
-    candidates = _candidates(trials, _CANDIDATES)
+    # As many as a program has places for: candidates of a step share what is prepared of its batch.
+    count = min(max(_CANDIDATES, trials.places), LARGEST_BUCKET)
+    running, steps = np.arange(count), min(_STEPS, len(trials.training.rows))
+    candidates = _candidates(trials, count)
     parts = trials.training.parts(candidates, at_least=trials.places)
-    step = _timed(lambda: parts.advance(running, 0, steps)) / (_CANDIDATES * steps)
-    return step, _timed(lambda: parts.score(running, trials.training.evaluator.size)) / _CANDIDATES
+    step = _timed(lambda: parts.advance(running, 0, steps)) / (count * steps)
+    return step, _timed(lambda: parts.score(running, trials.training.evaluator.size)) / count
 
 
 def _candidates(trials: Trials, size: int) -> Any:

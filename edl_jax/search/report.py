@@ -16,7 +16,13 @@ from edl_jax.search.shape import Shape, profile
 from edl_jax.training.progress import format_duration
 
 _LONGEST = 160  # characters of a formula in the table
-_FATES = (("known", "known before"), ("rejected", "rejected"), ("diverged", "diverged"))
+_FATES = (
+    ("known", "known before"),
+    ("rejected", "rejected"),
+    ("diverged", "diverged"),
+    ("hopeless", "ended early as hopeless"),
+)
+_ALWAYS = {"known", "rejected", "diverged"}  # shown where there are none, too
 _LEGEND = (
     "Scale: the multiple of cross-entropy's pull on the true class's logit that is nearest to the loss's, which acts "
     "on the learning rate. R²: the share of the squared pull that it is. Minimum: the p_t at which the loss is least, "
@@ -130,7 +136,8 @@ def _counts(counts: Mapping[str, int]) -> str:
     trees = counts.get("evaluated", 0) + counts.get("known", 0)
     if not trees:
         return ""
-    rows = [(name, counts[key], f"{100.0 * counts[key] / trees:.1f} %") for key, name in _FATES if key in counts]
+    shown = [fate for fate in _FATES if counts.get(fate[0], 0) or fate[0] in _ALWAYS & counts.keys()]
+    rows = [(name, counts[key], f"{100.0 * counts[key] / trees:.1f} %") for key, name in shown]
     return _table(("trees", "number", "share"), [("all", trees, "100 %"), *rows])
 
 

@@ -19,7 +19,7 @@ from edl_jax.search.tasks import CLASSIFICATION
 from edl_jax.search.trials import Trials
 from edl_jax.training.progress import format_duration
 
-_COUNTS = ("evaluated", "rejected", "known", "strong", "trained", "diverged", "steps")
+_COUNTS = ("evaluated", "rejected", "known", "strong", "trained", "diverged", "hopeless", "steps")
 _ERRORS = np.linspace(-3.0, 3.0, 241)
 _PARTS = ("kernels", "rejection", "local_search", "training", "other")
 
@@ -77,7 +77,14 @@ def describe(winner: Winner, num_classes: int | None) -> dict[str, Any]:
     return found if num_classes is None else {**found, **shape.describe(winner.table(), num_classes)._asdict()}
 
 
-def draw(path: Path, result: Mapping[str, Any], winners: Sequence[Winner], trials: Trials, figure_format: str) -> None:
+def draw(
+    path: Path,
+    result: Mapping[str, Any],
+    winners: Sequence[Winner],
+    trials: Trials,
+    figure_format: str,
+    more: Sequence[Path] = (),
+) -> None:
     """Draw the figures of a run directory and write its report.
 
     Args:
@@ -86,6 +93,7 @@ def draw(path: Path, result: Mapping[str, Any], winners: Sequence[Winner], trial
       winners: the best candidates, the best first.
       trials: of the search.
       figure_format: png, pdf or svg.
+      more: figures of the method, which are there, for the report.
     """
     status.say("drawing")
     config, classes = trials.config, _num_classes(trials)
@@ -113,7 +121,7 @@ def draw(path: Path, result: Mapping[str, Any], winners: Sequence[Winner], trial
     }
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items() if name != "total"}
     title = f"{config.method} on {config.dataset}"
-    report.write(path / "report.md", title, facts, shown, result["counts"], seconds, figures)
+    report.write(path / "report.md", title, facts, shown, result["counts"], seconds, [*figures, *more])
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:

@@ -77,9 +77,11 @@ def run(
                 f"{config.method} found no loss that a student could be trained with in {config.generations} "
                 "generations: raise the number of generations or of candidates, or lower the learning rate"
             )
+        method.store(state, directory.path)
         result = conclude(directory, trials, winners)
         directory.finish(result)
-        draw(directory.path, result, winners, trials, figure_format)
+        more = method.draw(state, directory.path, figure_format)
+        draw(directory.path, result, winners, trials, figure_format, more)
         return result
     finally:
         (directory.path / kernel_store.FILE).unlink(missing_ok=True)  # as large as the disk allows

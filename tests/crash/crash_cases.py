@@ -26,6 +26,7 @@ COMMANDS = {
     "downstream stream": (*_TRAIN, "--loop", "stream", "--checkpoint-every", "3"),
     "seeds": ("downstream", "--config", "debug", "--epochs", "4", "--seeds", "0", "1", "2"),
     "ablate": ("ablate", "--config", "debug", "--factors", "std"),
+    "search nlfs": ("search", "--config", "debug", "--method", "nlfs", "--nlfs.iterations", "80"),
     "search": ("search", "--config", "debug", "--gp.generations", "12"),
 }
 

@@ -16,7 +16,7 @@ from edl_jax.core.stopping import Stop, Stopped
 from edl_jax.search.config import SearchConfig
 from edl_jax.search.loss_tables import table_of_loss
 
-METHODS = ("evomal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp_lfl", "taylorglo", "ml3")))
+METHODS = ("evomal", "nlfs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp_lfl", "taylorglo", "ml3")))
 MEASURED = {"seconds", "artifact"}
 
 
@@ -100,7 +100,7 @@ class StopAfter(Stop):
         super().check(after)
 
 
-@pytest.mark.parametrize("method", ["evomal", pytest.param("taylorglo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["evomal", "nlfs", pytest.param("taylorglo", marks=pytest.mark.slow)])
 def test_a_stopped_search_goes_on_to_the_same_result(found, digits, tmp_path, method):
     path, result = found(method)
     with pytest.raises(Stopped):
@@ -109,6 +109,8 @@ def test_a_stopped_search_goes_on_to_the_same_result(found, digits, tmp_path, me
     again = search.run(config(method=method), out=tmp_path / "s", resume=True, dataset=digits)
     assert plain(again) == plain(result)
     assert rows_of(tmp_path / "s") == rows_of(path)
+    if method == "nlfs":
+        assert (tmp_path / "s" / "history.jsonl").read_bytes() == (path / "history.jsonl").read_bytes()
 
 
 def test_a_generation_of_rejects_is_no_end_but_a_search_of_rejects_is(digits, tmp_path):
