@@ -20,6 +20,9 @@ class Flags:
     """Hyper-parameters of that loss, such as gamma=2."""
     formula: str | None = None
     """Formula in y and p, in place of NAME, such as '-y * ln(p)': its values are summed over the classes."""
+    genome: str | None = None
+    """Genome of NLFS in place of NAME, such as 'root = mul(h1, h2); h1 = abs(y); h2 = log_shift(p); loss = -root', or a
+    text file that holds one."""
     table: bool = False
     """Compute the properties of every loss, or of NAME, as a Markdown table."""
     plot: Path | None = None

@@ -11,11 +11,13 @@ from tqdm import tqdm
 from edl_jax import loss
 from edl_jax.core import jax_settings, status
 from edl_jax.core.config import parse_parameters
-from edl_jax.core.errors import UserError, command, local_path, require
+from edl_jax.core.errors import UserError, command, local_path, reason, require
 from edl_jax.loss import Description, expression
+from edl_jax.loss.expression.nlfs import Genome
 from edl_jax.loss.threads import Threads
 from edl_jax.plot import loss as loss_figure
 from edl_jax.plot.style import FORMATS
+from edl_jax.search import nlfs
 
 _WIDTH = 120  # of the list
 _SOURCE = 48  # of a source in it
@@ -26,6 +28,7 @@ def run(
     name: str | None = None,
     *,
     formula: str | None = None,
+    genome: str | None = None,
     parameters: Sequence[str] = (),
     table: bool = False,
     plot: str | Path | None = None,
@@ -37,6 +40,7 @@ def run(
     Args:
       name: a name or path that `edl_jax.loss.get` takes; None lists all names.
       formula: an expression in y and p, summed over the classes, in place of a name.
+      genome: a genome of NLFS as `expression.genome_text` writes it, or a text file that holds one, in place of a name.
       parameters: hyper-parameters of `name` as `name=number` pairs.
       table: compute the properties of the loss, or of every loss, as a Markdown table.
       plot: .png, .pdf or .svg file to draw the loss to, beside cross-entropy.
@@ -47,33 +51,39 @@ def run(
       UserError: unknown name or hyper-parameter, a formula that does not parse, an artifact that cannot be used, a
         file that may not be written, options that do not go together.
     """
-    require(name is None or formula is None, f"loss {name} and --formula were given, expected one of them")
+    given_losses = {f"loss {name}": name, "--formula": formula, "--genome": genome}
+    several = [what for what, value in given_losses.items() if value is not None]
+    require(len(several) <= 1, f"{' and '.join(several)} were given, expected one of them")
     require(formula is None or not parameters, "--parameters does not go with --formula: write its numbers into it")
+    require(genome is None or not parameters, "--parameters does not go with --genome, which has none")
     for flag, given in (("--parameters", parameters), ("--plot", plot), ("--save", save)):
         require(
-            not given or name is not None or formula is not None,
+            not given or len(several) > 0,
             f"{flag} needs a loss: give one of the names that `{command('losses')}` lists",
         )
     picture, stored = (None if file is None else local_path(file) for file in (plot, save))
     for flag, file, endings in (("--plot", picture, _FIGURES), ("--save", stored, (".safetensors",))):
         if file is not None:
             _check_file(flag, file, endings, overwrite)
-    if name is None and formula is None and not table:
+    if not several and not table:
         return _list()
-    return _computed(name, formula, parameters, table, picture, stored)
+    return _computed(
+        name, formula, None if genome is None else _read_genome(genome), parameters, table, picture, stored
+    )
 
 
 @jax_settings.fixed()
 def _computed(
     name: str | None,
     formula: str | None,
+    genome: Genome | None,
     parameters: Sequence[str],
     table: bool,
     picture: Path | None,
     stored: Path | None,
 ) -> str:
     """Return what `run` does but for the list of names, which needs no device."""
-    if name is None and formula is None:
+    if name is None and formula is None and genome is None:
         return _table(_describe_all())
     chosen = parse_parameters(parameters)
     artifact: loss.Artifact | loss.FormulaArtifact | loss.NamedArtifact
@@ -81,6 +91,10 @@ def _computed(
     if formula is not None:
         artifact = loss.FormulaArtifact.from_formula(formula)
         description, function, title = loss.describe(artifact), artifact.loss(), "formula"
+    elif genome is not None:
+        genome.loss()  # says what is missing
+        artifact = loss.FormulaArtifact(expression.Record(genome.expression(), None, genome.flip), {})
+        description, function, title = loss.describe(artifact), artifact.loss(), "genome"
     else:
         assert name is not None
         artifact = loss.artifact_of(name, **chosen)
@@ -94,9 +108,33 @@ def _computed(
             sizes = tuple(description.properties.calibrated)
             loss_figure.draw(picture, title, function, sizes[0] if len(sizes) == 1 else 10)
     shown = _table([description]) if table else str(description)
-    if table or formula is None or not isinstance(artifact, loss.FormulaArtifact):
+    if table or name is not None or not isinstance(artifact, loss.FormulaArtifact):
         return shown
-    return f"{shown}\n{_forms(artifact.record.expression)}"
+    checked = "" if genome is None else f"\n{_checked(genome)}"
+    return f"{shown}\n{_forms(artifact.record.expression)}{checked}"
+
+
+def _read_genome(given: str) -> Genome:
+    """Return the genome of a text, or of the text file that it names."""
+    path = None if "=" in given else local_path(given)
+    if path is None:
+        return expression.genome_text.from_text(given)
+    try:
+        return expression.genome_text.from_text(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--genome is {given}, which is no text file that can be read ({reason(error)}): give a genome, such as "
+            "'root = mul(h1, h2); h1 = abs(y); h2 = log_shift(p); loss = -root', or a file that holds one"
+        ) from error
+
+
+def _checked(genome: Genome) -> str:
+    """Return the line that says what NLFS's integrity check finds."""
+    found = nlfs.check(nlfs.stack([genome]))
+    line = nlfs.REASONS[found.reason[0]]
+    if found.accepted[0] and bool(found.flip[0]) != genome.flip:
+        line += f", oriented the other way: write loss = {'-' if found.flip[0] else ''}root"
+    return f"  {'NLFS check':<12}{line}"
 
 
 def _describe_all() -> list[Description]:

@@ -253,7 +253,7 @@ HELP = {
     "--target-accuracy --tensorboard --profile",
     "ablate": "--factors --runs --base.strategy --base.std --config --resume --overwrite --retime",
     "design-mixture": "--target --parameters --beta --knots --out --overwrite",
-    "losses": "--parameters --table --plot --formula --save",
+    "losses": "--parameters --table --plot --formula --genome --save",
     "evaluate": "--dataset --temperature --data-dir --overwrite",
     "predict": "RUN IMAGE_OR_FOLDER --top --temperature --format --out --overwrite --data-dir",
     "export": "RUN --out --batch-size --overwrite --data-dir",

@@ -49,6 +49,7 @@ COMMANDS = {
     "search": ["search", "--config", "debug", "--out", "search"],
     "losses NAME": ["losses", "focal", "--save", "focal.safetensors"],
     "losses --formula": ["losses", "--formula", "-y * ln(p)"],
+    "losses --genome": ["losses", "--genome", "root = mul(h1, h2); h1 = abs(y); h2 = log_shift(p); loss = -root"],
     "losses": ["losses"],
     "design-mixture": ["design-mixture", "--knots", "9", "--out", "mixture.yaml"],
     "summarize": ["summarize", "downstream"],

@@ -33,6 +33,15 @@ def test_one_loss_is_described_and_drawn(tmp_path, capsys):
     assert "exists: give --overwrite" in capsys.readouterr().err
 
 
+def test_a_genome_that_was_typed_into_a_file_becomes_a_loss(tmp_path, capsys):
+    text = tmp_path / "from_paper.txt"
+    text.write_text("# cross-entropy\nroot = mul(h1, h2)\nh1 = abs(y)\nh2 = log_shift(p)\n")
+    stored = tmp_path / "mine.safetensors"
+    assert cli.main(["losses", "--genome", str(text), "--save", str(stored)]) == 0
+    assert "NLFS check  accepted, oriented the other way: write loss = -root" in capsys.readouterr().out
+    assert loss.load(stored) == loss.expression.expression_loss("abs(y)*log_shift(p)")
+
+
 def test_a_table_is_markdown(capsys):
     assert cli.main(["losses", "mae", "--table"]) == 0
     head, rule, row = capsys.readouterr().out.splitlines()
@@ -49,6 +58,10 @@ def test_a_table_is_markdown(capsys):
         (["focal", "--parameters", "gamma"], "hyper-parameter 'gamma' is not of the form name=number"),
         (["--plot", "a.png"], "--plot needs a loss"),
         (["--parameters", "gamma=1"], "--parameters needs a loss"),
+        (["--genome", "root = mul(y)"], "'root = mul(y)': mul takes 2 inputs, got 1"),
+        (["--genome", "neuroloss1.txt"], "--genome is neuroloss1.txt, which is no text file that can be read"),
+        (["--genome", "root = neg(y)"], "the genome is -y, expected a loss of y and p"),
+        (["focal", "--genome", "root = neg(y)"], "loss focal and --genome were given, expected one of them"),
         (["focal", "--plot", "a.txt"], "--plot is a.txt, expected a name ending in .png"),
         (["nowhere.safetensors"], "no loss artifact at nowhere.safetensors"),
         (["focal", "mae"], "unexpected argument 'mae'"),
