@@ -42,7 +42,12 @@ _WIDTHS = (3.0, 2.5, 2.0, 1.5, 1.0)
 _REFERENCE: Mapping[str, Any] = {"color": ORANGE, "ls": "--"}
 _LOGARITHMIC = 10.0  # times the least fitness that the greatest must be
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-_SHARES = (("known", "known before", "#BBBBBB"), ("rejected", "rejected", "#E69F00"), ("diverged", "diverged", GREY))
+_SHARES = (
+    ("known", "known before", "#BBBBBB"),
+    ("rejected", "rejected", "#E69F00"),
+    ("diverged", "diverged", GREY),
+    ("hopeless", "ended early", "#56B4E9"),
+)
 _LONGEST = 64  # characters of a formula
 
 Curve = tuple[str, np.ndarray, np.ndarray]
@@ -82,13 +87,13 @@ def draw(
 
 
 def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw fitness against generations, and below it which share of the trees cost no training.
+    """Draw fitness against generations, and below it which share of the candidates cost no training.
 
     Args:
       path: file to write, as its suffix says.
       rows: mappings with `generation`, `best` (so far), `generation_best`, `generation_median` (fitnesses, None where
-        there is none), and counts of trees: `evaluated` (those refused included), of which `rejected` and `diverged`,
-        and `known`.
+        there is none), and counts of candidates: `evaluated` (those refused included), of which `rejected`, `diverged`
+        and `hopeless`, and `known`.
     """
     width, height = PANEL
     figure = new_figure(1.35 * width, 1.2 * height)
@@ -116,18 +121,18 @@ def convergence(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _shares(axis: Any, generation: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw shares of the trees of each generation on each other."""
+    """Draw shares of the candidates of each generation on each other."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_axisbelow(True)
-    trees = _column(rows, "evaluated") + _column(rows, "known")
+    every = _column(rows, "evaluated") + _column(rows, "known")
     bottom = np.zeros(len(rows))
     for name, label, colour in _SHARES:
-        share = np.nan_to_num(100.0 * _column(rows, name) / np.where(trees > 0.0, trees, np.nan))
+        share = np.nan_to_num(100.0 * _column(rows, name) / np.where(every > 0.0, every, np.nan))
         if share.any():
             axis.bar(generation, share, 1.0, bottom=bottom, color=colour, label=label, lw=0)
             bottom = bottom + share
-    axis.set(xlabel="generation", ylabel="trees (%)", ylim=(0.0, 100.0))
+    axis.set(xlabel="generation", ylabel="candidates (%)", ylim=(0.0, 100.0))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if axis.containers:
         axis.legend(fontsize=SMALL, loc="upper left", bbox_to_anchor=(0.0, 1.32), ncols=3, frameon=False)

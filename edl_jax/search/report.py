@@ -62,8 +62,8 @@ def write(
       title: of the report.
       facts: what to know of the search, in words: name -> value.
       winners: distinct candidates, the best first; none where the search found no loss.
-      counts: trees by what became of them: `evaluated` (those refused included), of which `rejected` and `diverged`,
-        and `known`, which were evaluated before.
+      counts: candidates by what became of them: `evaluated` (those refused included), of which `rejected`, `diverged`
+        and `hopeless`, and `known`, which were evaluated before.
       time: part of the search -> seconds.
       figures: files below the folder of `path`, embedded in this order.
     """
@@ -132,13 +132,13 @@ def _looks(shape: Shape) -> list[str]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    """Return which shares of the trees cost how much."""
-    trees = counts.get("evaluated", 0) + counts.get("known", 0)
-    if not trees:
+    """Return which shares of the candidates cost how much."""
+    every = counts.get("evaluated", 0) + counts.get("known", 0)
+    if not every:
         return ""
     shown = [fate for fate in _FATES if counts.get(fate[0], 0) or fate[0] in _ALWAYS & counts.keys()]
-    rows = [(name, counts[key], f"{100.0 * counts[key] / trees:.1f} %") for key, name in shown]
-    return _table(("trees", "number", "share"), [("all", trees, "100 %"), *rows])
+    rows = [(name, counts[key], f"{100.0 * counts[key] / every:.1f} %") for key, name in shown]
+    return _table(("candidates", "number", "share"), [("all", every, "100 %"), *rows])
 
 
 def _time(time: Mapping[str, float]) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.core.runs import read_metrics
-from edl_jax.loss.expression import apply, to_text
+from edl_jax.loss.expression import Expression, apply, to_text
 from edl_jax.loss.expression.nlfs import Genome
 from edl_jax.plot import nlfs as plot
 from edl_jax.search import nlfs
@@ -120,7 +120,7 @@ class NLFS(Method):
         self, state: nlfs.NLFSState, fitness: Sequence[float], counts: dict[str, int], screened: bool = False
     ) -> Row:
         """Return the numbers of a generation, with those of the population."""
-        alive = [state.history[place].fitness for place in state.population]
+        alive = [] if screened else [state.history[place].fitness for place in state.population]
         every = [entry.fitness for entry in state.history if math.isfinite(entry.fitness)]
         row = row_of(fitness, None if screened else min(every, default=None), counts)
         places = {"best": 0.0, "lower": 0.25, "median": 0.5, "upper": 0.75, "worst": 1.0}
@@ -151,9 +151,15 @@ class NLFS(Method):
         found = []
         for place in self._best(state, count):
             entry = state.history[place]
-            tree = entry.genome.expression()
-            found.append(Winner(entry.fitness, entry.birth, apply("neg", tree) if entry.genome.flip else tree))
+            found.append(Winner(entry.fitness, self._generation(place, entry), _tree(entry.genome)))
         return found
+
+    def _generation(self, place: int, entry: nlfs.Entry) -> int:
+        """Return the generation, from 1, that tried an entry."""
+        if entry.birth == 0:
+            return 1 + place // self._nlfs.children
+        before = self._nlfs.first_generations + (self._nlfs.screen is not None)
+        return before + -(-entry.birth // self._nlfs.children)
 
     def _best(self, state: nlfs.NLFSState, count: int) -> list[int]:
         """Return the places in the history of the best losses, no two of which are the same."""
@@ -173,7 +179,7 @@ class NLFS(Method):
         """Draw the population over time, the phenotypes of the best, and the ancestors of the best."""
         history = state.history
         best = self._best(state, plot.MOST_CURVES)
-        formulas = [to_text(history[place].genome.expression()) for place in best]
+        formulas = [to_text(_tree(history[place].genome)) for place in best]
         looks = self._looks.of([history[place].genome for place in best])
         curves = [(formula, look.phenotype) for formula, look in zip(formulas, looks, strict=True)]
         lives = np.array([(entry.birth, entry.fitness) for entry in history if math.isfinite(entry.fitness)])
@@ -181,7 +187,12 @@ class NLFS(Method):
         place: int | None = best[0]
         while place is not None:
             entry = history[place]
-            line.insert(0, plot.Life(entry.birth, entry.fitness, to_text(entry.genome.expression())))
+            line.insert(0, plot.Life(entry.birth, entry.fitness, to_text(_tree(entry.genome))))
             place = entry.parent
         rows = read_metrics(directory)
         return plot.draw(directory / "figures", rows, curves, lives, line, figure_format)
+
+
+def _tree(genome: Genome) -> Expression:
+    """Return the expression of a loss, its sign included."""
+    return apply("neg", genome.expression()) if genome.flip else genome.expression()
