@@ -48,7 +48,7 @@ def conclude(directory: Run, trials: Trials, winners: Sequence[Winner]) -> dict[
             "metrics": {name: facts[name] for name in ("fitness", "generation")},
             "versions": environment.versions(),
         }
-        path = directory.path / ("loss.safetensors" if rank == 1 else f"losses/{rank}.safetensors")
+        path = loss_file(directory.path, rank)
         path.parent.mkdir(exist_ok=True)
         loss.save(winner.artifact(metadata), path)
         described.append({**facts, "artifact": str(path)})
@@ -62,6 +62,11 @@ def conclude(directory: Run, trials: Trials, winners: Sequence[Winner]) -> dict[
         "counts": {name: sum(int(row.get(name) or 0) for row in rows) for name in _COUNTS},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
     }
+
+
+def loss_file(directory: Path, rank: int) -> Path:
+    """Return where a search stores its best loss, of rank 1, and the next best."""
+    return directory / ("loss.safetensors" if rank == 1 else f"losses/{rank}.safetensors")
 
 
 def describe(winner: Winner, num_classes: int | None) -> dict[str, Any]:

@@ -1,0 +1,227 @@
+"""The training of a stage: candidates in chunks, each kept as soon as it is done."""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from edl_jax import data, loss
+from edl_jax.core import jax_settings
+from edl_jax.core.errors import DivergedError, require
+from edl_jax.core.runs import Run
+from edl_jax.core.stopping import Stop
+from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.task import prepare_task
+from edl_jax.downstream.train import Extras, run_one
+from edl_jax.downstream.trainer import Trainers
+from edl_jax.search.racing import RacingConfig, full
+from edl_jax.search.split import split
+from edl_jax.search.tables import signatures
+from edl_jax.search.training import Training
+from edl_jax.study.candidates import Candidate
+from edl_jax.study.stages import results
+from edl_jax.study.stages.results import Result
+from edl_jax.study.stages.stage import Stage
+
+Report = Callable[[str], None]
+CHUNK = 16
+"""Students that are trained at once."""
+_STOPPED_AT = 0.1  # share of the steps after which students that learnt nothing end
+_ERRORS = 3.0  # standard errors below the error of guessing
+_EXAMPLES = 2000  # validation examples that this is judged by
+
+
+@jax_settings.fixed()
+def train(
+    stage: Stage,
+    candidates: Sequence[Candidate],
+    dataset: str | data.Dataset,
+    *,
+    seed: int,
+    directory: Path,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
+    report: Report | None = None,
+) -> list[Result]:
+    """Train a network with each candidate, from the same first weights on the same batches.
+
+    What is done is kept in `directory`: a stage that was killed goes on there, and ends with the same numbers. Test
+    images are not read.
+
+    Args:
+      stage: network and training.
+      candidates: at least one, with names of their own.
+      dataset: data set, of whose official training images a part is held out; one that is loaded has the stage's
+        image size.
+      seed: of the split, the first weights, the batches and the augmentation.
+      directory: of this stage alone; it is made.
+      data_dir: TFDS directory (default: TFDS's own).
+      cache_dir: where decoded images are kept (default: the user's cache folder).
+      stop: asks the training to stop; the chunk of students in work is trained again, a downstream run goes on.
+      report: called with what is being done, often.
+
+    Returns:
+      A result for each candidate, in their order.
+
+    Raises:
+      UserError: candidates or images that the stage cannot take, or a directory that holds another stage.
+      Stopped: `stop` was asked.
+    """
+    require(len(candidates) > 0, "a stage of no candidates, expected at least 1")
+    names = [candidate.name for candidate in candidates]
+    for name in names:
+        require(names.count(name) == 1, f"two candidates are called {name}, expected a name for each")
+    if isinstance(dataset, str):
+        dataset = data.load(dataset, data_dir, cache_dir, image_size=stage.image_size)
+    side = stage.image_size
+    height, width = dataset.train_images.shape[1:3]
+    require(
+        side is None or (height, width) == (side, side),
+        f"images are {height}x{width} pixels, expected {side}x{side}: load the data set with that image_size",
+    )
+    keys = signatures(np.stack([candidate.table for candidate in candidates]))
+    identity = {
+        "stage": str(dataclasses.replace(stage, survivors=None)),
+        "seed": seed,
+        "data set": dataset.digest,
+        "candidates": dict(zip(names, keys, strict=True)),
+    }
+    done = results.begin(directory, identity)
+    chunks = _Chunks(directory, candidates, done, stop or Stop(), report or (lambda what: None))
+    if stage.student is not None:
+        _train_students(stage, dataset, seed, chunks)
+    else:
+        _train_models(stage, dataset, seed, chunks)
+    return [chunks.done[name] for name in names]
+
+
+@dataclasses.dataclass
+class _Chunks:
+    """What is done of a stage, and what is left."""
+
+    directory: Path
+    candidates: Sequence[Candidate]
+    done: dict[str, Result]
+    stop: Stop
+    report: Report
+
+    def left(self, size: int) -> Iterator[tuple[int, Sequence[Candidate]]]:
+        """Yield the chunks that are not done, with their place: cut as if none were, so that numbers are the same."""
+        for start in range(0, len(self.candidates), size):
+            chunk = self.candidates[start : start + size]
+            if any(candidate.name not in self.done for candidate in chunk):
+                yield start, chunk
+
+    def keep(self, found: Sequence[Result]) -> None:
+        """Store results."""
+        self.done |= {result.name: result for result in found}
+        results.write(self.directory, [self.done[c.name] for c in self.candidates if c.name in self.done])
+
+    def say(self, what: str) -> None:
+        """Report what is being done, and stop where that was asked for."""
+        self.report(what)
+        self.stop.check(f"{len(self.done)} of {len(self.candidates)} losses of {self.directory.name}")
+
+
+def _train_students(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunks) -> None:
+    """Train the chunks that are left, many students at once."""
+    assert stage.student is not None
+    left = list(chunks.left(CHUNK))
+    if not left:
+        return
+    chunks.say("preparing")
+    examples = split(dataset, seed, validation=stage.validation, size=stage.train_size)
+    training = Training(stage.student, examples, seed)
+    rungs = _rungs(stage, training)
+    with chunks.stop.deferring():  # not in the midst of a chunk
+        for place, chunk in left:
+            label = f"losses {place + 1} to {place + len(chunk)}"
+            since = time.perf_counter()
+
+            def on_steps(step: int, running: int, label: str = label) -> None:
+                chunks.say(f"{label}: {running} train, step {step}")
+
+            chunks.say(label)
+            tables = jnp.asarray(np.stack([candidate.table for candidate in chunk]))
+            at_least = min(CHUNK, len(chunks.candidates))
+            race = training.race(tables, rungs, at_least=at_least, on_steps=on_steps)
+            seconds = round((time.perf_counter() - since) / len(chunk), 4)
+            rows = zip(chunk, race.error.tolist(), race.loss.tolist(), race.steps.tolist(), strict=True)
+            chunks.keep([Result(c.name, error, value, steps, seconds) for c, error, value, steps in rows])
+
+
+def _rungs(stage: Stage, training: Training) -> RacingConfig:
+    """Return when students are evaluated: at the end, and after a tenth of the steps, where the hopeless end."""
+    assert stage.student is not None
+    steps = stage.student.steps
+    early = round(_STOPPED_AT * steps)
+    if early < 1:
+        return full(steps)
+    limit = stage.stop_error
+    if limit is None:
+        _, labels = training.split.validation
+        guess = 1.0 - float(np.bincount(labels).max()) / len(labels)
+        limit = guess - _ERRORS * math.sqrt(guess * (1.0 - guess) / min(len(labels), _EXAMPLES))
+    return RacingConfig(rungs=(early, steps), kept=(1.0,), examples=_EXAMPLES, limit=limit)
+
+
+def _train_models(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunks) -> None:
+    """Make the downstream runs that are left."""
+    size = len(dataset.train_labels) if stage.train_size is None else stage.train_size
+    held_out = round(stage.validation * size)
+    for _, (candidate,) in chunks.left(1):
+        assert stage.model is not None
+        chunks.say(f"loss {candidate.name}")
+        name, parameters = _stored(candidate, chunks.directory)
+        config = dataclasses.replace(
+            stage.model,
+            dataset=dataset.name,
+            loss=name,
+            loss_parameters=parameters,
+            train_size=size - held_out,
+            val_size=held_out,
+            seed=seed,
+        )
+        chunks.keep([_train_model(config, dataset, candidate, chunks)])
+
+
+def _stored(candidate: Candidate, directory: Path) -> tuple[str, tuple[str, ...]]:
+    """Return name, or path of a file that is written, and hyper-parameters of a loss as a downstream run takes them."""
+    if isinstance(candidate.loss, loss.NamedArtifact):
+        pairs = candidate.loss.parameters.items()
+        texts = [",".join(map(repr, value)) if isinstance(value, tuple) else repr(value) for _, value in pairs]
+        return candidate.loss.name, tuple(f"{key}={text}" for (key, _), text in zip(pairs, texts, strict=True))
+    path = directory / "losses" / f"{candidate.folder}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        loss.save(candidate.loss, path)
+    return os.fspath(path), ()
+
+
+def _train_model(config: DownstreamConfig, dataset: data.Dataset, candidate: Candidate, chunks: _Chunks) -> Result:
+    """Return what a downstream run finds: the error of its best epoch on the images that are held out."""
+    start, stop = time.perf_counter(), chunks.stop
+    # A run evaluates its test part in each epoch: here that is the part held out, too, so that no test image is read.
+    none = dataclasses.replace(dataset, test_images=dataset.train_images[:0], test_labels=dataset.train_labels[:0])
+    task = prepare_task(config, None, None, none)
+    held_out = dataclasses.replace(dataset, test_images=np.asarray(task.val_images), test_labels=task.val_labels)
+    task = dataclasses.replace(task, dataset=held_out)
+    path = chunks.directory / candidate.folder
+    directory = Run.open("downstream", config, out=path, resume=path.is_dir(), inputs=task.inputs)
+    note = f", loss {candidate.name}"
+    try:
+        result = run_one(directory, config, task, Trainers(), Extras(figures=False), stop, start=start, note=note)
+    except DivergedError:
+        steps = max(directory.checkpoints.steps(), default=0) * task.steps
+        return Result(candidate.name, math.inf, math.inf, steps, round(time.perf_counter() - start, 4))
+    best = next(row for row in directory.metrics() if row["epoch"] == result["best_epoch"])
+    directory.checkpoints.delete()  # the run is finished, and there are many
+    error = 1.0 - result["best_val_accuracy"]
+    nll = math.inf if best["val_nll"] is None else best["val_nll"]
+    return Result(candidate.name, error, nll, task.steps * config.epochs, result["wall_seconds"])
