@@ -43,7 +43,17 @@ class Candidate(NamedTuple):
     @property
     def folder(self) -> str:
         """The name as files and folders have it."""
-        return re.sub(r"[^\w.=,+-]", "-", self.name)
+        return folder_name(self.name)
+
+    def downstream(self, folder: Path) -> tuple[str, tuple[str, ...]]:
+        """Return `loss` and `loss_parameters` of a `DownstreamConfig`; what is not of the zoo is stored in `folder`."""
+        if isinstance(self.loss, loss.NamedArtifact):
+            return self.loss.name, tuple(f"{key}={_number(x)}" for key, x in self.loss.parameters.items())
+        path = folder / f"{self.folder}.safetensors"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            loss.save(self.loss, path)
+        return str(path), ()
 
 
 def of_runs(paths: Sequence[str | Path], count: int, *, num_classes: int = 10) -> list[Candidate]:
@@ -102,6 +112,11 @@ def of_losses(names: Sequence[str], *, num_classes: int = 10) -> list[Candidate]
     return candidates
 
 
+def folder_name(name: str) -> str:
+    """Return the name of a loss as files and folders have it."""
+    return re.sub(r"[^\w.=,+-]", "-", name)
+
+
 def parse_loss(text: str) -> tuple[str, tuple[str, ...]]:
     """Return (canonical name or path, hyper-parameters as `name=number`) of a text such as `poly1:epsilon=3`."""
     head, colon, rest = text.partition(":")
@@ -116,6 +131,10 @@ def formula_of(stored: Stored) -> str:
     if isinstance(stored, loss.Artifact):
         return loss.learned_loss(stored).formula
     return stored.loss().formula
+
+
+def _number(value: Any) -> str:
+    return ",".join(map(_number, value)) if isinstance(value, (tuple, list)) else repr(value)
 
 
 def _name_of_run(place: int) -> str:

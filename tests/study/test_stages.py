@@ -70,12 +70,12 @@ def candidate(name, table):
 @pytest.fixture(scope="module")
 def losses():
     """Return more losses than a chunk holds: cross-entropy, first and last, weaker ones, one up, one that is not."""
-    weaker = [candidate(f"{i}", 0.8**i * ENTROPY) for i in range(1, 17)]
-    others = [candidate("up", -ENTROPY), candidate("nan", np.nan * ENTROPY)]
+    weaker = [candidate(f"{i}", 0.7**i * ENTROPY) for i in range(1, 17)]
+    others = [candidate("up", -0.1 * ENTROPY), candidate("nan", np.nan * ENTROPY)]
     return [candidate("first", ENTROPY), *others, *weaker, candidate("last", ENTROPY)]
 
 
-STUDENTS = Stage.parse("mlp_small:steps=30,lr=0.05,batch_size=32")
+STUDENTS = Stage.parse("mlp_small:steps=100,lr=0.05,batch_size=32")
 
 
 class StopAfter(Stop):
@@ -104,10 +104,10 @@ def test_students_of_a_stage_train_alike_and_what_is_done_is_kept(tmp_path, loss
     assert found["first"][1:4] == found["last"][1:4]
     assert found["first"].error < found["16"].error
     assert found["first"].error < 0.5
-    assert (found["up"].steps, found["first"].steps) == (3, 30)
+    assert (found["up"].steps, found["first"].steps) == (50, 100)
     assert 0.8 < found["up"].error <= 1.0
-    assert (found["nan"].error, found["nan"].loss, found["nan"].steps) == (math.inf, math.inf, 3)
-    assert any("step 30" in what for what in said)
+    assert (found["nan"].error, found["nan"].loss, found["nan"].steps) == (math.inf, math.inf, 50)
+    assert any("step 100" in what for what in said)
 
     with pytest.raises(Stopped):
         train(STUDENTS, losses, digits(), seed=0, directory=tmp_path / "s", stop=StopAfter("16 of 20 losses"))

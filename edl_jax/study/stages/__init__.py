@@ -6,6 +6,6 @@ loss. Test images are not read.
 
 from edl_jax.study.stages.results import Result
 from edl_jax.study.stages.stage import Stage
-from edl_jax.study.stages.train import train
+from edl_jax.study.stages.train import check, train
 
-__all__ = ["Result", "Stage", "train"]
+__all__ = ["Result", "Stage", "check", "train"]

@@ -41,8 +41,8 @@ class Stage:
       model: how a downstream run is made, or None: loss, seed and sizes of the parts are put in for each.
       train_size: examples of training and validation together; None for all.
       validation: share of the examples that the error is measured on.
-      stop_error: error at a tenth of the steps above which a student ends; None for that of guessing, less three
-        standard errors.
+      stop_error: error after a tenth of the steps, or 50, above which a student ends; None for that of guessing, less
+        three standard errors.
       survivors: losses that go on to the next stage, or None.
     """
 

@@ -10,17 +10,18 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from edl_jax import data, loss
+from edl_jax import data
 from edl_jax.core import jax_settings
-from edl_jax.core.errors import DivergedError, require
+from edl_jax.core.errors import DivergedError, UserError, require
 from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.downstream.task import prepare_task
 from edl_jax.downstream.train import Extras, run_one
 from edl_jax.downstream.trainer import Trainers
+from edl_jax.search import students
 from edl_jax.search.racing import RacingConfig, full
-from edl_jax.search.split import split
+from edl_jax.search.split import Images, Split, batches, split
 from edl_jax.search.tables import signatures
 from edl_jax.search.training import Training
 from edl_jax.study.candidates import Candidate
@@ -31,8 +32,10 @@ from edl_jax.study.stages.stage import Stage
 Report = Callable[[str], None]
 CHUNK = 16
 """Students that are trained at once."""
-_STOPPED_AT = 0.1  # share of the steps after which students that learnt nothing end
+# Students that learnt nothing end after this share of the steps, but not before so many, and in no short training.
+_STOPPED_AT, _LEAST = 0.1, 50
 _ERRORS = 3.0  # standard errors below the error of guessing
+_SAMPLE = 64  # images that a student is made for to see whether it takes them
 _EXAMPLES = 2000  # validation examples that this is judged by
 
 
@@ -101,6 +104,31 @@ def train(
     return [chunks.done[name] for name in names]
 
 
+def check(stage: Stage, dataset: data.Dataset) -> None:
+    """Raise `UserError` for a network or sizes that do not go with a data set of the stage's image size."""
+    have = len(dataset.train_labels)
+    size = have if stage.train_size is None else stage.train_size
+    require(
+        size <= have, f"train_size of stage '{stage}' is {size}, expected at most {have}: {dataset.name} has no more"
+    )
+    held_out = round(stage.validation * size)
+    try:
+        if stage.model is not None:
+            prepare_task(_settings(stage, dataset, seed=0), None, None, _untested(dataset))
+            return
+        assert stage.student is not None
+        rows = slice(min(have, _SAMPLE))
+        sample = (dataset.train_images[rows], dataset.train_labels[rows])
+        images = Images(
+            sample[0].shape[1:], dataset.num_classes, *(tuple(map(float, x)) for x in (dataset.mean, dataset.std))
+        )
+        batches(0, size - held_out, 1, stage.student.batch_size)
+        student = students.create(stage.student.arch, Split(images, *sample, *sample))
+        stage.student.noisy(student, images)
+    except UserError as error:
+        raise UserError(f"stage '{stage}': {error}") from error
+
+
 @dataclasses.dataclass
 class _Chunks:
     """What is done of a stage, and what is left."""
@@ -157,11 +185,11 @@ def _train_students(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chu
 
 
 def _rungs(stage: Stage, training: Training) -> RacingConfig:
-    """Return when students are evaluated: at the end, and after a tenth of the steps, where the hopeless end."""
+    """Return when students are evaluated: at the end, and after a tenth of the steps or 50, where the hopeless end."""
     assert stage.student is not None
     steps = stage.student.steps
-    early = round(_STOPPED_AT * steps)
-    if early < 1:
+    early = max(round(_STOPPED_AT * steps), _LEAST)
+    if 2 * early > steps:
         return full(steps)
     limit = stage.stop_error
     if limit is None:
@@ -173,43 +201,34 @@ def _rungs(stage: Stage, training: Training) -> RacingConfig:
 
 def _train_models(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunks) -> None:
     """Make the downstream runs that are left."""
-    size = len(dataset.train_labels) if stage.train_size is None else stage.train_size
-    held_out = round(stage.validation * size)
+    settings = _settings(stage, dataset, seed)
     for _, (candidate,) in chunks.left(1):
-        assert stage.model is not None
         chunks.say(f"loss {candidate.name}")
-        name, parameters = _stored(candidate, chunks.directory)
-        config = dataclasses.replace(
-            stage.model,
-            dataset=dataset.name,
-            loss=name,
-            loss_parameters=parameters,
-            train_size=size - held_out,
-            val_size=held_out,
-            seed=seed,
-        )
+        name, parameters = candidate.downstream(chunks.directory / "losses")
+        config = dataclasses.replace(settings, loss=name, loss_parameters=parameters)
         chunks.keep([_train_model(config, dataset, candidate, chunks)])
 
 
-def _stored(candidate: Candidate, directory: Path) -> tuple[str, tuple[str, ...]]:
-    """Return name, or path of a file that is written, and hyper-parameters of a loss as a downstream run takes them."""
-    if isinstance(candidate.loss, loss.NamedArtifact):
-        pairs = candidate.loss.parameters.items()
-        texts = [",".join(map(repr, value)) if isinstance(value, tuple) else repr(value) for _, value in pairs]
-        return candidate.loss.name, tuple(f"{key}={text}" for (key, _), text in zip(pairs, texts, strict=True))
-    path = directory / "losses" / f"{candidate.folder}.safetensors"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        loss.save(candidate.loss, path)
-    return os.fspath(path), ()
+def _settings(stage: Stage, dataset: data.Dataset, seed: int) -> DownstreamConfig:
+    """Return the settings of the downstream runs of a stage, but for the loss."""
+    assert stage.model is not None
+    size = len(dataset.train_labels) if stage.train_size is None else stage.train_size
+    held_out = round(stage.validation * size)
+    return dataclasses.replace(
+        stage.model, dataset=dataset.name, seed=seed, train_size=size - held_out, val_size=held_out
+    )
+
+
+def _untested(dataset: data.Dataset) -> data.Dataset:
+    """Return a data set without test images."""
+    return dataclasses.replace(dataset, test_images=dataset.train_images[:0], test_labels=dataset.train_labels[:0])
 
 
 def _train_model(config: DownstreamConfig, dataset: data.Dataset, candidate: Candidate, chunks: _Chunks) -> Result:
     """Return what a downstream run finds: the error of its best epoch on the images that are held out."""
     start, stop = time.perf_counter(), chunks.stop
     # A run evaluates its test part in each epoch: here that is the part held out, too, so that no test image is read.
-    none = dataclasses.replace(dataset, test_images=dataset.train_images[:0], test_labels=dataset.train_labels[:0])
-    task = prepare_task(config, None, None, none)
+    task = prepare_task(config, None, None, _untested(dataset))
     held_out = dataclasses.replace(dataset, test_images=np.asarray(task.val_images), test_labels=task.val_labels)
     task = dataclasses.replace(task, dataset=held_out)
     path = chunks.directory / candidate.folder

@@ -1,0 +1,169 @@
+"""Figures of an elimination of losses: ranks of consecutive stages, phenotypes of the survivors, the finals."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edl_jax.plot.style import BLACK, BLUE, COLOURS, GREY, ORANGE, PANEL, SMALL, dress, new_figure, write
+from edl_jax.plot.text import literal
+
+MOST_CURVES = 6
+"""Losses of the figure of phenotypes."""
+_SIDE = 3.0  # inches of a panel of ranks
+_WIDTHS = (3.0, 2.6, 2.2, 1.8, 1.4, 1.2)
+_LONGEST = 80  # characters of a formula
+
+
+class Ranks(NamedTuple):
+    """Ranks of the same n losses in two stages.
+
+    Attributes:
+      x_label: the earlier stage.
+      y_label: the later one.
+      x: `[n]` ranks in the earlier stage, 1 for the best.
+      y: `[n]` ranks in the later one.
+      survives: `[n]` bool, whether a loss goes on from the later one.
+      spearman: correlation, or NaN.
+    """
+
+    x_label: str
+    y_label: str
+    x: np.ndarray
+    y: np.ndarray
+    survives: np.ndarray
+    spearman: float
+
+
+class Finalist(NamedTuple):
+    """A loss of the finals.
+
+    Attributes:
+      name: of the loss.
+      values: one number a run; those that are not finite are not drawn.
+      mean: their mean, or NaN.
+      low: lower bound of its interval, or NaN.
+      high: upper bound, or NaN.
+    """
+
+    name: str
+    values: Sequence[float]
+    mean: float
+    low: float
+    high: float
+
+
+def draw_ranks(path: Path, pairs: Sequence[Ranks]) -> None:
+    """Draw ranks against ranks, a panel for each pair of stages.
+
+    Args:
+      path: file to write, as its suffix says.
+      pairs: consecutive stages, at least one pair.
+    """
+    figure = new_figure(_SIDE * max(len(pairs), 1.5), _SIDE + 0.7)
+    axes = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for axis, pair in zip(axes, pairs, strict=True):
+        dress(axis)
+        count = len(pair.x)
+        axis.plot([1, count], [1, count], color=GREY, lw=0.8, zorder=1)
+        for chosen, colour, label in (
+            (~pair.survives, BLUE, "a loss that ends"),
+            (pair.survives, ORANGE, "a loss that goes on"),
+        ):
+            style = {"color": colour, "marker": "o" if colour == BLUE else "D", "zorder": 3, "lw": 0, "alpha": 0.85}
+            axis.scatter(pair.x[chosen], pair.y[chosen], 22, label=label, **style)
+        rho = "undefined" if math.isnan(pair.spearman) else f"= {pair.spearman:.2f}".replace("-", "−")
+        room = 0.5 + 0.03 * count
+        limits = (1 - room, count + room)
+        axis.set(xlim=limits, ylim=limits, xlabel=f"rank in {literal(pair.x_label)}")
+        axis.set_ylabel(f"rank in {literal(pair.y_label)}")
+        axis.set_title(f"ρ {rho}, n = {count}", fontsize=SMALL + 2)
+        axis.set_box_aspect(1.0)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
+    write(path, figure)
+
+
+def draw_phenotypes(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Draw losses of two classes against the true class's probability, beside cross-entropy, each from 0 to 1.
+
+    Args:
+      path: file to write, as its suffix says.
+      curves: (label, p_t `[N]`, value `[N]`) of losses, the first 6 of which are drawn; values that are not finite are
+        left out.
+    """
+    shown = curves[:MOST_CURVES]
+    figure = new_figure(1.4 * PANEL[0], PANEL[1] + 0.2 * (len(shown) + 1))
+    axis = figure.subplots()
+    dress(axis)
+    colours = [colour for colour in (*COLOURS, BLACK) if colour != ORANGE]
+    for i, (label, p_t, value) in enumerate(shown):
+        style: dict[str, Any] = {"color": colours[i], "lw": _WIDTHS[i], "label": literal(label, _LONGEST)}
+        axis.plot(p_t, _scaled(value), **style)
+    p_t = shown[0][1] if shown else np.linspace(1.0 - 1e-7, 1e-7, 1000)
+    axis.plot(p_t, _scaled(-np.log(p_t)), color=ORANGE, ls="--", lw=1.6, label="cross-entropy")
+    axis.set(
+        xlabel="$p_t$, probability of the true class of two",
+        ylabel="loss, scaled to 0..1",
+        title="Phenotypes of the survivors",
+        xlim=(0.0, 1.0),
+    )
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=1, fontsize=SMALL, frameon=False)
+    write(path, figure)
+
+
+def draw_finals(path: Path, panels: Sequence[tuple[str, Sequence[Finalist]]]) -> None:
+    """Draw the runs of every loss as dots, and their mean with its interval, a panel for each number.
+
+    Args:
+      path: file to write, as its suffix says.
+      panels: (what is measured, losses, the first the one that the others are compared with).
+    """
+    count = max(len(losses) for _, losses in panels)
+    figure = new_figure(4.2 * len(panels), 1.3 + 0.36 * count)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (label, losses) in zip(axes, panels, strict=True):
+        dress(axis)
+        if math.isfinite(losses[0].mean):
+            axis.axvline(losses[0].mean, color=GREY, lw=0.9, ls="--", zorder=1)
+        for y, (_, values, mean, low, high) in enumerate(losses):
+            colour = ORANGE if y == 0 else BLUE
+            seen = [value for value in values if math.isfinite(value)]
+            axis.plot(seen, [y] * len(seen), "o", ms=3.5, mfc="none", color=colour, alpha=0.7, label="a run")
+            if math.isfinite(low) and math.isfinite(high):
+                axis.plot([low, high], [y, y], color=colour, lw=1.8, solid_capstyle="butt", label="95 % interval")
+            if math.isfinite(mean):
+                axis.plot(mean, y, "D", ms=5.5, color=colour, label="mean")
+            if not seen:
+                axis.annotate("diverged", (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL)
+        axis.set(xlabel=label, xlim=_limits(losses), ylim=(len(losses) - 0.5, -0.5))
+    axes[0].set_yticks(range(count), [literal(each.name, 40) for each in panels[0][1]], fontsize=SMALL + 1)
+    found: dict[str, Any] = {}
+    for handle, name in zip(*axes[0].get_legend_handles_labels(), strict=True):
+        found.setdefault(name, handle)
+    if found:
+        figure.legend([*found.values()], [*found], loc="outside lower right", ncols=3, fontsize=SMALL, frameon=False)
+    write(path, figure)
+
+
+def _limits(losses: Sequence[Finalist]) -> tuple[float, float]:
+    """Return limits that hold all runs, and intervals as far as they reach no further than these are apart."""
+    values = [value for each in losses for value in each.values if math.isfinite(value)] or [0.0]
+    bounds = [bound for each in losses for bound in (each.low, each.high) if math.isfinite(bound)] or values
+    low, high = min(values), max(values)
+    span = high - low or 0.01
+    left, right = max(min([low, *bounds]), low - span), min(max([high, *bounds]), high + span)
+    room = 0.04 * (right - left) or 0.01
+    return left - room, right + room
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Return values from 0 to 1, NaN where they are not finite; all 0 where they are equal."""
+    seen = np.where(np.isfinite(values), values, np.nan)
+    if np.all(np.isnan(seen)):
+        return seen
+    low, high = np.nanmin(seen), np.nanmax(seen)
+    return (seen - low) / (high - low if high > low else 1.0)
