@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edl_jax import loss
+from edl_jax.core import status
 from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import read_json
 from edl_jax.loss.expression import Record
+from edl_jax.search.difference import directions, is_apart
 from edl_jax.search.loss_tables import table_of_loss
 from edl_jax.search.program_tables import tables_of_expressions
 from edl_jax.search.result import loss_file
@@ -56,7 +58,9 @@ class Candidate(NamedTuple):
         return str(path), ()
 
 
-def of_runs(paths: Sequence[str | Path], count: int, *, num_classes: int = 10) -> list[Candidate]:
+def of_runs(
+    paths: Sequence[str | Path], count: int, *, num_classes: int = 10, distance: float = 0.0
+) -> list[Candidate]:
     """Return the best losses of searches, no loss twice: those with equal tables are one.
 
     Each search measures fitness by its own student: of several, the best losses take turns, then the second best. A
@@ -66,6 +70,7 @@ def of_runs(paths: Sequence[str | Path], count: int, *, num_classes: int = 10) -
       paths: run directories of finished searches, or directories of several seeds, which stand for their runs.
       count: losses, at most.
       num_classes: C, for the tables of losses that depend on it.
+      distance: of `search.difference`, which a loss must be from each better one that is returned; 0 for any.
 
     Raises:
       UserError: no paths, a directory that holds no finished search of classification, or one that found no loss.
@@ -76,15 +81,33 @@ def of_runs(paths: Sequence[str | Path], count: int, *, num_classes: int = 10) -
     for run in runs:
         require(runs.count(run) == 1, f"{run} is given twice, expected each search once")
     found = [_found(_name_of_run(i), run, num_classes) for i, run in enumerate(runs)]
-    candidates: dict[str, Candidate] = {}
+    chosen: list[Candidate] = []
+    vectors: list[np.ndarray] = []
+    distinct = _distinct(found)
+    while part := list(itertools.islice(distinct, _TABLES)):
+        if distance > 0.0:
+            status.say(f"{len(chosen)} of {count} losses chosen")
+            for candidate, vector in zip(part, directions(np.stack([c.table for c in part]), num_classes), strict=True):
+                if len(chosen) < count and is_apart(vector, vectors, distance):
+                    chosen.append(candidate)
+                    vectors.append(vector)
+        else:
+            chosen += part
+        if len(chosen) >= count:
+            break
+    return chosen[:count]
+
+
+def _distinct(found: Sequence[Iterator[Candidate]]) -> Iterator[Candidate]:
+    """Yield the losses of searches in turns, no table twice."""
+    seen = set()
     for turn in itertools.zip_longest(*found):
         for candidate in turn:
-            if candidate is not None and len(candidates) < count:
+            if candidate is not None:
                 (key,) = signatures(candidate.table[None])
-                candidates.setdefault(key, candidate)
-        if len(candidates) == count:
-            break
-    return [*candidates.values()]
+                if key not in seen:
+                    seen.add(key)
+                    yield candidate
 
 
 def of_losses(names: Sequence[str], *, num_classes: int = 10) -> list[Candidate]:

@@ -25,6 +25,9 @@ class EliminateConfig:
     """Directories of finished searches."""
     count: int = 100
     """Losses that begin: the best of the searches, no loss twice."""
+    distance: float = 0.05
+    """How far each must train from every better one, 0 for any: a search crowds about its best. Cross-entropy is 0.06
+    from poly1, 0.5 from gce; a factor of a loss makes no difference."""
     stages: tuple[str, ...] = (
         f"convnet:steps=300,batch_size=64,{_ADAM},survivors=25",
         f"resnet9v2:steps=400,batch_size=64,{_ADAM},survivors=10",
@@ -45,6 +48,7 @@ class EliminateConfig:
 
     def __post_init__(self) -> None:
         require(self.count >= 1, f"count is {self.count}, expected at least 1 loss")
+        require(0.0 <= self.distance < 2.0, f"distance is {self.distance}, expected at least 0 and below 2")
         require(0 <= self.seed < 2**30, f"seed is {self.seed}, expected 0 to 2^30 - 1")
         require(len(self.seeds) > 0, "seeds is empty, expected some numbers, such as 0 1 2")
         for seed in self.seeds:

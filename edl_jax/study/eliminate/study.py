@@ -74,7 +74,8 @@ def run(
         sizes = dict.fromkeys([*(stage.image_size for stage in config.rounds), config.classifier.image_size])
         datasets = {size: data.load(config.dataset, data_dir, cache_dir, image_size=size) for size in sizes}
         status.say("reading the searches")
-        found = of_runs(config.runs, config.count, num_classes=max(next(iter(datasets.values())).num_classes, 3))
+        classes = max(next(iter(datasets.values())).num_classes, 3)
+        found = of_runs(config.runs, config.count, num_classes=classes, distance=config.distance)
         _check(config, found, datasets)
     digests = {f"data set of {size or 'stored'} pixels": dataset.digest for size, dataset in datasets.items()}
     inputs = {name: Input(f"data set {config.dataset}", digest) for name, digest in digests.items()}
