@@ -95,12 +95,11 @@ def population(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def phenotypes(path: Path, curves: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Draw phenotypes beside that of cross-entropy.
+    """Draw phenotypes beside that of cross-entropy, each scaled to 0..1 between p_t = 0.01 and 0.99: poles aside.
 
     Args:
       path: file to write, as its suffix says.
-      curves: (label, `[N]` values from 0 to 1 at equal steps of p_t from 1 down to 0) of losses, the first 5 of which
-        are drawn.
+      curves: (label, `[N]` values at equal steps of p_t from 1 down to 0) of losses, the first 5 of which are drawn.
     """
     shown = curves[:MOST_CURVES]
     figure = new_figure(1.35 * PANEL[0], PANEL[1] + 0.22 * (len(shown) + 1))
@@ -108,51 +107,65 @@ def phenotypes(path: Path, curves: Sequence[tuple[str, np.ndarray]]) -> None:
     dress(axis)
     for i, (label, curve) in enumerate(shown):
         colour = [colour for colour in COLOURS if colour != ORANGE][i % 5]
-        p_t = np.linspace(1.0, 0.0, len(curve))
-        axis.plot(p_t, curve, color=colour, lw=_WIDTHS[i], label=literal(label, _LONGEST))
-    p_t = np.linspace(1.0 - 1e-7, 1e-7, 1000)
-    axis.plot(p_t, np.log(p_t) / np.log(1e-7), color=ORANGE, ls="--", lw=1.6, label="cross-entropy")
+        axis.plot(*_scaled(curve), color=colour, lw=_WIDTHS[i], label=literal(label, _LONGEST))
+    axis.plot(
+        *_scaled(-np.log(np.linspace(1.0 - 1e-7, 1e-7, 1000))), color=ORANGE, ls="--", lw=1.6, label="cross-entropy"
+    )
     axis.set(
         xlabel="$p_t$, probability of the true class of two",
         ylabel="loss, scaled to 0..1",
         title="Phenotypes of the best losses",
         xlim=(0.0, 1.0),
+        ylim=(-0.06, 1.2),
     )
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=1, fontsize=SMALL, frameon=False)
     write(path, figure)
 
 
+def _scaled(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (p_t, curve scaled to 0..1 between p_t = 0.01 and 0.99)."""
+    p_t = np.linspace(1.0 - 1e-7, 1e-7, len(curve))
+    curve = np.asarray(curve, np.float64)
+    inside = curve[(p_t >= 0.01) & (p_t <= 0.99)]
+    low, size = inside.min(), np.ptp(inside)
+    return p_t, (curve - low) / (size if size > 0.0 else 1.0)
+
+
 def genealogy(path: Path, lives: np.ndarray, line: Sequence[Life]) -> None:
     """Draw every loss where it was born and how good it is, and the line of ancestors of the best.
+
+    Ancestors that were better than all before them in the line are numbered, and stand below in writing.
 
     Args:
       path: file to write, as its suffix says.
       lives: `[N, 2]` birth and error rate of every loss that was trained to the end.
       line: the ancestors of the best, a first loss the first, the best itself the last.
     """
-    shown = line[-MOST_ANCESTORS:]
+    records = [i for i, life in enumerate(line) if all(life.fitness < before.fitness for before in line[:i])]
+    shown = records[-MOST_ANCESTORS:]
     figure = new_figure(1.35 * PANEL[0], PANEL[1] + 0.2 * len(shown))
     axis = figure.subplots()
     dress(axis)
     axis.scatter(lives[:, 0], lives[:, 1], s=4, color=GREY, alpha=0.35, lw=0, label="every loss", rasterized=True)
     births, fitness = [life.birth for life in line], [life.fitness for life in line]
-    axis.plot(births, fitness, color=BLUE, lw=1.2, marker="o", ms=4.5, label="ancestors of the best")
-    first = len(line) - len(shown)
-    for i, life in enumerate(line[first:], first + 1):
-        place: dict[str, Any] = {"xytext": (3, 4), "textcoords": "offset points"}
-        axis.annotate(str(i), (life.birth, life.fitness), fontsize=SMALL, color=BLUE, **place)
+    axis.plot(births, fitness, color=BLUE, lw=1.2, marker=".", ms=4.0, label="ancestors of the best")
+    for number, i in enumerate(shown, 1):
+        place: dict[str, Any] = {"xytext": (0, -9), "textcoords": "offset points", "ha": "center", "va": "top"}
+        axis.plot(births[i], fitness[i], color=BLUE, marker="o", ms=5.5)
+        axis.annotate(str(number), (births[i], fitness[i]), fontsize=SMALL, color=BLUE, **place)
     low, high = np.min(lives[:, 1]), np.quantile(lives[:, 1], 0.95)
-    room = 0.05 * max(high - low, 1e-3)
+    room = 0.12 * max(high - low, 1e-3)
     axis.set(
         xlabel="iteration of birth",
         ylabel="error rate of the student",
         title="The ancestors of the best loss",
         ylim=(low - room, max(high, *fitness) + room),
     )
-    axis.legend(fontsize=SMALL, frameon=False, loc="upper right")
+    axis.legend(fontsize=SMALL, loc="upper right", edgecolor="none", framealpha=0.9)
     text = "\n".join(
-        literal(f"{i}  {life.fitness:.4f}  {life.formula}", _LONGEST + 12) for i, life in enumerate(shown, first + 1)
+        literal(f"{number}  {line[i].fitness:.4f}  {line[i].formula}", _LONGEST + 12)
+        for number, i in enumerate(shown, 1)
     )
     figure.supxlabel(text, fontsize=SMALL, x=0.02, ha="left")
     write(path, figure)

@@ -13,10 +13,13 @@ from edl_jax.loss.expression.nlfs import Genome
 from edl_jax.plot import nlfs as plot
 from edl_jax.search import nlfs
 from edl_jax.search.config import SearchConfig
+from edl_jax.search.difference import directions, is_apart
 from edl_jax.search.methods.base import Method, Row, Winner, mapping_of, row_of
 from edl_jax.search.rejection import reject
 from edl_jax.search.trials import Report, Trials
 
+_DISTANCE = 0.05  # of `search.difference`: a search crowds about its best
+_TABLES = 256  # of the history at once
 _COUNTS = ("rejected", "known", "trained", "diverged", "hopeless", "steps", "skipped")
 
 
@@ -162,14 +165,21 @@ class NLFS(Method):
         return before + -(-entry.birth // self._nlfs.children)
 
     def _best(self, state: nlfs.NLFSState, count: int) -> list[int]:
-        """Return the places in the history of the best losses, no two of which are the same."""
-        found: dict[str, int] = {}
-        for place in sorted(range(len(state.history)), key=lambda place: state.history[place].fitness):
-            entry = state.history[place]
-            if len(found) == count or not math.isfinite(entry.fitness):
+        """Return the places in the history of the best losses, no two of which train nearly alike."""
+        finite = [place for place, entry in enumerate(state.history) if math.isfinite(entry.fitness)]
+        order = sorted(finite, key=lambda place: state.history[place].fitness)
+        found: list[int] = []
+        vectors: list[np.ndarray] = []
+        for start in range(0, len(order), _TABLES):
+            part = order[start : start + _TABLES]
+            tables = nlfs.tables_of_genomes([state.history[place].genome for place in part])
+            for place, vector in zip(part, directions(tables, self._trials.student.num_classes), strict=True):
+                if len(found) < count and (not found or is_apart(vector, vectors, _DISTANCE)):
+                    found.append(place)
+                    vectors.append(vector)
+            if len(found) == count:
                 break
-            found.setdefault(self._looks.of([entry.genome])[0].key, place)
-        return [*found.values()]
+        return found
 
     def store(self, state: nlfs.NLFSState, directory: Path) -> None:
         """Write the history."""
