@@ -251,6 +251,7 @@ HELP = {
     "--evaluation --reuse --network.kind --control --alpha-rule --overwrite",
     "downstream": "--arch --dataset --loss --data-dir --resume --overwrite --seeds --ema --val-size "
     "--target-accuracy --tensorboard --profile",
+    "eliminate": "--stages --count --baselines --final --seeds --data-dir --config --resume --overwrite",
     "ablate": "--factors --runs --base.strategy --base.std --config --resume --overwrite --retime",
     "design-mixture": "--target --parameters --beta --knots --out --overwrite",
     "losses": "--parameters --table --plot --formula --genome --save",

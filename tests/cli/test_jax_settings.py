@@ -36,6 +36,7 @@ SETTINGS = [
     "JAX_NUM_CPU_DEVICES=2 JAX_DEFAULT_DEVICE=cpu JAX_PLATFORMS=cuda,cpu",
     "JAX_COMPILATION_CACHE_DIR=/dev/null/cache",
 ]
+STAGE = "mlp_small:steps=20,batch_size=32,survivors=1"
 # What --resume continues is copied from a plain run that was stopped in the middle, as by Ctrl-C.
 COMMANDS = {
     "pretrain": ["pretrain", "--config", "debug", "--out", "pretrain"],
@@ -47,6 +48,7 @@ COMMANDS = {
     "resumed pretrain": ["pretrain", "--resume", "--out", "stopped-pretrain"],
     "resumed downstream": ["downstream", "--resume", "--out", "stopped-downstream"],
     "search": ["search", "--config", "debug", "--out", "search"],
+    "eliminate": ["eliminate", "search", "--config", "debug", "--stages", STAGE, "--out", "eliminate"],
     "losses NAME": ["losses", "focal", "--save", "focal.safetensors"],
     "losses --formula": ["losses", "--formula", "-y * ln(p)"],
     "losses --genome": ["losses", "--genome", "root = mul(h1, h2); h1 = abs(y); h2 = log_shift(p); loss = -root"],
@@ -143,6 +145,7 @@ COMPUTING = [
     ["predict", "run", "image.png"],
     ["export", "run", "--out", "model"],
     ["ablate"],
+    ["eliminate"],
     ["losses", "edl"],
     ["losses", "--table"],
     ["design-mixture"],

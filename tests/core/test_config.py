@@ -10,10 +10,12 @@ from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
+from edl_jax.study.eliminate import EliminateConfig
 
 CONFIGS = {
     "ablate": AblateConfig(),
     "downstream": DownstreamConfig(),
+    "eliminate": EliminateConfig(),
     "pretrain": PretrainConfig(),
     "search": SearchConfig(),
 }

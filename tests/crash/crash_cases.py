@@ -1,12 +1,16 @@
 """Commands that are killed or run out of disk, and what two equal runs share."""
 
+import atexit
 import dataclasses
+import functools
 import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ LONGEST = 300  # seconds that no command takes here, on a machine that is shared
 _MEASURED = re.compile(r".*seconds.*|.*_per_second|peak_memory_mib|artifact|report")
 
 _TRAIN = ("downstream", "--config", "debug", "--epochs", "12")
+_STAGES = ("mlp_small:steps=100,batch_size=32,survivors=2", "mlp:epochs=2,batch_size=32,survivors=1")
 COMMANDS = {
     "pretrain": ("pretrain", "--config", "debug", "--generations", "24"),
     "downstream steps": (*_TRAIN, "--loop", "steps"),
@@ -28,6 +33,7 @@ COMMANDS = {
     "ablate": ("ablate", "--config", "debug", "--factors", "std"),
     "search nlfs": ("search", "--config", "debug", "--method", "nlfs", "--nlfs.iterations", "80"),
     "search": ("search", "--config", "debug", "--gp.generations", "12"),
+    "eliminate": ("eliminate", "SEARCH", "--config", "debug", "--stages", _STAGES[0], _STAGES[1]),
 }
 
 
@@ -44,11 +50,22 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
+@functools.cache
+def searched() -> str:
+    """Return the directory of a finished search: what SEARCH is in a command."""
+    out = Path(tempfile.mkdtemp(prefix="edl-jax-")) / "search"
+    ended = finish("search", out)
+    assert ended.code == 0, ended.err
+    atexit.register(shutil.rmtree, out.parent, ignore_errors=True)
+    return str(out)
+
+
 def start(name: str, out: Path) -> subprocess.Popen:
     """Start a command, resuming what is there."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     resume = ["--resume"] if out.is_dir() else []
-    line = [sys.executable, str(ROOT / "run.py"), *COMMANDS[name], "--out", str(out), *resume]
+    arguments = [searched() if word == "SEARCH" else word for word in COMMANDS[name]]
+    line = [sys.executable, str(ROOT / "run.py"), *arguments, "--out", str(out), *resume]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(line, env=environment, text=True, **streams)
 
@@ -88,7 +105,8 @@ def numbers(out: Path) -> dict[str, Any]:
         if path.name in ("result.json", "report.json", "config.json"):
             # What an ablation says of equal time depends on the time.
             if not (out / "cells").is_dir() or path.name == "config.json":
-                found[name] = _plain(json.loads(path.read_text(encoding="utf-8")))
+                text = path.read_text(encoding="utf-8").replace(str(out), "OUT")  # where losses lie that it trains with
+                found[name] = _plain(json.loads(text))
         elif path.name == "metrics.jsonl":
             found[name] = [_plain(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         elif path.suffix == ".safetensors" and "checkpoints" not in name:

@@ -71,7 +71,7 @@ def candidate(name, table):
 def losses():
     """Return more losses than a chunk holds: cross-entropy, first and last, weaker ones, one up, one that is not."""
     weaker = [candidate(f"{i}", 0.7**i * ENTROPY) for i in range(1, 17)]
-    others = [candidate("up", -0.1 * ENTROPY), candidate("nan", np.nan * ENTROPY)]
+    others = [candidate("up", -0.003 * ENTROPY), candidate("nan", np.nan * ENTROPY)]
     return [candidate("first", ENTROPY), *others, *weaker, candidate("last", ENTROPY)]
 
 

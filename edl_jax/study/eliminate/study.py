@@ -106,7 +106,10 @@ def _check(config: EliminateConfig, found: Sequence[Candidate], datasets: Datase
     for text in config.baselines:
         name, parameters = parse_loss(text)
         settings = finals.settings(config.classifier, Finalist(text, name, parameters))
-        prepare_task(settings, None, None, datasets[settings.image_size])
+        try:
+            prepare_task(settings, None, None, datasets[settings.image_size])
+        except UserError as error:
+            raise UserError(f"final is {config.final}, with loss {text}: {error}") from error
 
 
 def _digest(found: Sequence[Candidate]) -> str:

@@ -108,20 +108,17 @@ def check(stage: Stage, dataset: data.Dataset) -> None:
     """Raise `UserError` for a network or sizes that do not go with a data set of the stage's image size."""
     have = len(dataset.train_labels)
     size = have if stage.train_size is None else stage.train_size
-    require(
-        size <= have, f"train_size of stage '{stage}' is {size}, expected at most {have}: {dataset.name} has no more"
-    )
     held_out = round(stage.validation * size)
     try:
+        require(size <= have, f"train_size is {size}, expected at most {have}: {dataset.name} has no more")
         if stage.model is not None:
             prepare_task(_settings(stage, dataset, seed=0), None, None, _untested(dataset))
             return
         assert stage.student is not None
         rows = slice(min(have, _SAMPLE))
         sample = (dataset.train_images[rows], dataset.train_labels[rows])
-        images = Images(
-            sample[0].shape[1:], dataset.num_classes, *(tuple(map(float, x)) for x in (dataset.mean, dataset.std))
-        )
+        mean, std = (tuple(map(float, x)) for x in (dataset.mean, dataset.std))
+        images = Images(sample[0].shape[1:], dataset.num_classes, mean, std)
         batches(0, size - held_out, 1, stage.student.batch_size)
         student = students.create(stage.student.arch, Split(images, *sample, *sample))
         stage.student.noisy(student, images)
