@@ -16,6 +16,7 @@ from edl_jax.core.files import read_json
 from edl_jax.loss.expression import Record
 from edl_jax.search.difference import directions, is_apart
 from edl_jax.search.loss_tables import table_of_loss
+from edl_jax.search.nlfs import history
 from edl_jax.search.program_tables import tables_of_expressions
 from edl_jax.search.result import loss_file
 from edl_jax.search.seeds import COMMAND as SEEDS
@@ -210,8 +211,6 @@ def _found(run: str, path: Path, num_classes: int) -> Iterator[Candidate]:
 
 def _of_history(path: Path) -> list[tuple[float, Stored]]:
     """Return (fitness, loss) of all that a search by NLFS trained to the end, the best first."""
-    from edl_jax.search.nlfs import history  # type: ignore[attr-defined]
-
     return [
         (entry.fitness, loss.FormulaArtifact(Record(entry.genome.expression(), None, entry.genome.flip)))
         for entry in history.read(path)

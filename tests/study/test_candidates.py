@@ -1,8 +1,7 @@
 """The losses that a study tries: the best of searches, no loss twice, and what is no finished search."""
 
 import json
-import sys
-from types import ModuleType, SimpleNamespace
+import math
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from stage_cases import make_search
 
 from edl_jax import loss
 from edl_jax.core.errors import UserError
-from edl_jax.loss.expression.nlfs import BINARY, UNARY, Gene, Genome
+from edl_jax.loss.expression import genome_text
 from edl_jax.search.loss_tables import table_of_loss
+from edl_jax.search.nlfs import history
 from edl_jax.search.tables import same
 from edl_jax.study.candidates import of_losses, of_runs
 
@@ -38,30 +38,22 @@ def test_searches_of_several_seeds_stand_for_their_runs(tmp_path):
     assert [candidate.name for candidate in of_runs([tmp_path], 10)] == ["a1", "b1"]
 
 
-def test_a_search_by_nlfs_has_its_history(tmp_path, monkeypatch):
-    """With the sign that its check gave each genome."""
-    unused = Gene(1, inputs=(0, 0))
-    cross_entropy = Genome(
-        (
-            Gene(1, UNARY.index("abs"), inputs=(0, 0)),
-            Gene(1, UNARY.index("log_shift"), inputs=(1, 0)),
-            unused,
-            unused,
-            Gene(2, binary=BINARY.index("mul"), inputs=(4, 5)),
-        ),
-        flip=True,
-    )
-    history = ModuleType("edl_jax.search.nlfs.history")
-    history.read = lambda path: [SimpleNamespace(genome=cross_entropy, fitness=0.25)] * 3
-    package = ModuleType("edl_jax.search.nlfs")
-    package.history = history
-    monkeypatch.setitem(sys.modules, package.__name__, package)
+def test_a_search_by_nlfs_has_its_history_with_the_sign_that_its_check_gave(tmp_path):
+    genome = genome_text.from_text("loss = -root; root = mul(h1, h2); h1 = abs(y); h2 = log_shift(p)")
     run = make_search(tmp_path / "run", ["(y-p)^2"], method="nlfs")
+    entries = [history.Entry(genome, fitness, death=0) for fitness in (0.3, math.inf, 0.25)]
+    history.write(run, entries)
     (found,) = of_runs([run], 10)
     assert (found.name, found.fitness) == ("a1", 0.25)
     p = slice(400, 900)
     np.testing.assert_allclose(found.table[:, p], table_of_loss(loss.cross_entropy)[:, p], rtol=1e-3, atol=1e-6)
     assert found.formula.startswith("-sum_c")
+
+
+def test_what_trains_nearly_like_a_better_loss_is_left_out(tmp_path):
+    formulas = ["-y*ln(p)", "-3*y*ln(p)", "-y*ln(p) + 0.01*y*(1-p)", "(y-p)^2", "y*ln(p)"]
+    found = of_runs([make_search(tmp_path / "run", formulas)], 10, distance=0.05)
+    assert [candidate.name for candidate in found] == ["a1", "a4", "a5"]
 
 
 def test_losses_by_name(tmp_path):

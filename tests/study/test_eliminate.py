@@ -24,6 +24,7 @@ from edl_jax.study.stages import Result, Stage
 FORMULAS = ["-y*ln(p)", "(y-p)^2", "-0.1*y*ln(p)", "-3*y*ln(p)", "y*(1-p)", "y*ln(p)"]
 CONFIG = EliminateConfig(
     count=6,
+    distance=0.0,
     dataset="digits",
     stages=("mlp_small:steps=30,batch_size=32,survivors=3", "mlp_small:steps=60,batch_size=32,survivors=1"),
     baselines=("cross_entropy",),
@@ -47,7 +48,7 @@ def finished(searched, tmp_path_factory):
     out = tmp_path_factory.mktemp("studies") / "whole"
     settings = config(searched)
     flags = ["--stages", *settings.stages, "--baselines", *settings.baselines, "--final", settings.final]
-    flags += ["--count", "6", "--dataset", "digits", "--seeds", "3", "4"]
+    flags += ["--count", "6", "--distance", "0", "--dataset", "digits", "--seeds", "3", "4"]
     assert cli.main(["eliminate", str(searched), *flags, "--out", str(out)]) == 0
     return out, json.loads((out / "result.json").read_text())
 
@@ -166,7 +167,7 @@ def test_no_test_image_is_read_before_the_finals(searched, tmp_path, monkeypatch
         (["--stages", "linear:steps=3,survivors=2", "linear:steps=9,survivors=2"], "2, 2, expected descending numbers"),
         (["--stages", "linear:steps=3,survivors=9", "--count", "9"], "--count is 9 and the first stage keeps 9"),
         (
-            ["--stages", "linear:steps=3,survivors=6", "--count", "9"],
+            ["--stages", "linear:steps=3,survivors=6", "--count", "9", "--distance", "0"],
             "hold 6 different losses and the first stage keeps 6",
         ),
         (
