@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -160,3 +161,21 @@ def test_downstream_runs_of_a_stage_read_no_test_image(tmp_path):
     # A run that ended before its result was kept is not made again.
     (directory / "results.jsonl").unlink()
     assert train(stage, candidates, digits(), seed=0, directory=directory)[0] == found
+
+
+def test_a_repetition_may_have_the_split_of_the_first_training(tmp_path, losses, monkeypatch):
+    """Its seed is that of first weights and batches alone."""
+    module, seeds = sys.modules[train.__module__], []
+    split = module.split
+
+    def recorded(dataset, seed, **keywords):
+        seeds.append(seed)
+        return split(dataset, seed, **keywords)
+
+    monkeypatch.setattr(module, "split", recorded)
+    stage = Stage.parse("mlp_small:steps=3")
+    for name, options in (("own", {"seed": 4}), ("first", {"seed": 5, "split_seed": 4})):
+        train(stage, losses[:1], digits(), directory=tmp_path / name, **options)
+    assert seeds == [4, 4]
+    with pytest.raises(UserError, match="its split seed is not what it began with: 4 -> 5"):
+        train(stage, losses[:1], digits(), directory=tmp_path / "first", seed=5)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +48,7 @@ def train(
     *,
     seed: int,
     directory: Path,
+    split_seed: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     stop: Stop | None = None,
@@ -64,6 +66,7 @@ def train(
         image size.
       seed: of the split, the first weights, the batches and the augmentation.
       directory: of this stage alone; it is made.
+      split_seed: of the split, where that is not to follow `seed`; of students alone, a downstream run has one seed.
       data_dir: TFDS directory (default: TFDS's own).
       cache_dir: where decoded images are kept (default: the user's cache folder).
       stop: asks the training to stop; the chunk of students in work is trained again, a downstream run goes on.
@@ -89,16 +92,17 @@ def train(
         f"images are {height}x{width} pixels, expected {side}x{side}: load the data set with that image_size",
     )
     keys = signatures(np.stack([candidate.table for candidate in candidates]))
-    identity = {
+    identity: dict[str, Any] = {
         "stage": str(dataclasses.replace(stage, survivors=None)),
         "seed": seed,
+        "split seed": seed if split_seed is None else split_seed,
         "data set": dataset.digest,
         "candidates": dict(zip(names, keys, strict=True)),
     }
     done = results.begin(directory, identity)
     chunks = _Chunks(directory, candidates, done, stop or Stop(), report or (lambda what: None))
     if stage.student is not None:
-        _train_students(stage, dataset, seed, chunks)
+        _train_students(stage, dataset, seed, identity["split seed"], chunks)
     else:
         _train_models(stage, dataset, seed, chunks)
     return [chunks.done[name] for name in names]
@@ -154,14 +158,14 @@ class _Chunks:
         self.stop.check(f"{len(self.done)} of {len(self.candidates)} losses of {self.directory.name}")
 
 
-def _train_students(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunks) -> None:
+def _train_students(stage: Stage, dataset: data.Dataset, seed: int, split_seed: int, chunks: _Chunks) -> None:
     """Train the chunks that are left, many students at once."""
     assert stage.student is not None
     left = list(chunks.left(CHUNK))
     if not left:
         return
     chunks.say("preparing")
-    examples = split(dataset, seed, validation=stage.validation, size=stage.train_size)
+    examples = split(dataset, split_seed, validation=stage.validation, size=stage.train_size)
     training = Training(stage.student, examples, seed)
     rungs = _rungs(stage, training)
     with chunks.stop.deferring():  # not in the midst of a chunk
