@@ -261,6 +261,7 @@ HELP = {
     "summarize": "RUN",
     "data": "data prepare NAME",
     "search": "--method --arch --local-search --gp.generations --seeds --resume",
+    "surrogate-study": "RUNS --surrogates --candidates --repeat --dataset --seed --resume --out --data-dir",
     "data prepare": "NAME --archive --data-dir",
 }
 

@@ -11,6 +11,7 @@ from edl_jax.pretrain import PretrainConfig
 from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
 from edl_jax.study.eliminate import EliminateConfig
+from edl_jax.study.surrogates import SurrogateConfig
 
 CONFIGS = {
     "ablate": AblateConfig(),
@@ -18,6 +19,7 @@ CONFIGS = {
     "eliminate": EliminateConfig(),
     "pretrain": PretrainConfig(),
     "search": SearchConfig(),
+    "surrogate-study": SurrogateConfig(),
 }
 PRESETS = sorted(presets.presets_dir().rglob("*.y*ml"))
 

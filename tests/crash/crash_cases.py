@@ -34,6 +34,7 @@ COMMANDS = {
     "search nlfs": ("search", "--config", "debug", "--method", "nlfs", "--nlfs.iterations", "80"),
     "search": ("search", "--config", "debug", "--gp.generations", "12"),
     "eliminate": ("eliminate", "SEARCH", "--config", "debug", "--stages", _STAGES[0], _STAGES[1]),
+    "surrogate-study": ("surrogate-study", "--config", "debug", "--repeat"),
 }
 
 

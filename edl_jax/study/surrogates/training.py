@@ -1,0 +1,171 @@
+"""Training of every network of a study with all candidates: some of them with each first, for an estimate."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from edl_jax import data
+from edl_jax.core.stopping import Stop
+from edl_jax.search import students
+from edl_jax.search.split import batches, split
+from edl_jax.study import stages
+from edl_jax.study.candidates import Candidate
+from edl_jax.study.stages import Result, Stage
+from edl_jax.study.surrogates.agreement import Chance, Network, Outcome
+from edl_jax.training.progress import format_duration
+
+_NEVER = 1.0  # an error that none exceeds
+# Candidates that every network is trained with before the others.
+_FIRST = {True: 16, False: 1}  # whether it is a student: those that are trained at once
+
+
+class _Block(NamedTuple):
+    """A network, a seed, and some of the candidates."""
+
+    network: int
+    seed: int
+    start: int
+    stop: int
+
+    def folder(self, stage: Stage) -> str:
+        """Return the name of its directory."""
+        return f"{self.network + 1}-{stage.arch}-seed-{self.seed}-from-{self.start + 1}"
+
+
+def check(found: Sequence[Stage], datasets: Mapping[int | None, data.Dataset], seed: int) -> None:
+    """Raise unless every network can be trained on the images: before the first of them is.
+
+    Args:
+      found: networks and their training.
+      datasets: image size -> the data set.
+      seed: of a split.
+
+    Raises:
+      UserError: images that a network cannot take, or fewer than it asks for.
+    """
+    for stage in found:
+        parts = split(datasets[stage.image_size], seed, validation=stage.validation, size=stage.train_size)
+        if stage.student is not None:
+            stage.student.noisy(students.create(stage.arch, parts), parts.images)
+            batches(seed, len(parts.train_labels), 1, stage.student.batch_size)
+
+
+def to_the_end(stage: Stage) -> Stage:
+    """Return a stage in which no candidate ends early, unless it says which do: one that learns late is not lost."""
+    if stage.student is None or stage.stop_error is not None:
+        return stage
+    return dataclasses.replace(stage, stop_error=_NEVER)
+
+
+def names_of(found: Sequence[Stage]) -> list[str]:
+    """Return a short name for each network, different from those of the others."""
+    archs = [stage.arch for stage in found]
+    return [stage.arch if archs.count(stage.arch) == 1 else str(stage) for stage in found]
+
+
+def train(
+    found: Sequence[Stage],
+    candidates: Sequence[Candidate],
+    datasets: Mapping[int | None, data.Dataset],
+    seeds: Sequence[int],
+    folder: Path,
+    stop: Stop,
+) -> list[Network]:
+    """Return what each network finds of the candidates; what was trained before is kept.
+
+    Some candidates are trained with every network first: from then on the time that is left is known.
+
+    Args:
+      found: networks and their training.
+      candidates: n losses.
+      datasets: image size -> the data set.
+      seeds: of the training, and of its repetition where there is one.
+      folder: where results are kept.
+      stop: looked at every second or so.
+    """
+    names, total = names_of(found), len(candidates)
+    done: dict[_Block, list[Result]] = {}
+    bar = tqdm(
+        total=len(seeds) * len(found) * total, unit="loss", desc="surrogate-study", disable=not sys.stderr.isatty()
+    )
+
+    def run(block: _Block) -> None:
+        stage = found[block.network]
+        title = names[block.network] if block.seed == seeds[0] else f"{names[block.network]}, other seed"
+
+        def report(what: str) -> None:
+            bar.set_postfix_str(f"{title}: {what}")
+            stop.check(f"{bar.n} of {bar.total} trainings")
+
+        report("starting")
+        done[block] = stages.train(
+            to_the_end(stage),
+            candidates[block.start : block.stop],
+            datasets[stage.image_size],
+            seed=block.seed,
+            split_seed=seeds[0],
+            directory=folder / block.folder(stage),
+            stop=stop,
+            report=report,
+        )
+        bar.update(block.stop - block.start)
+
+    first = [min(_FIRST[stage.student is not None], total) for stage in found]
+    with bar:
+        for i, stop_at in enumerate(first):
+            run(_Block(i, seeds[0], 0, stop_at))
+        left = [
+            _Block(i, seed, start, end)
+            for seed in seeds
+            for i, begun in enumerate(first)
+            for start, end in ((0, begun), (begun, total))
+            if start < end
+        ]
+        left = [block for block in left if block not in done]
+        if left:
+            bar.write(_estimate(left, done), file=sys.stderr)
+        for block in left:
+            run(block)
+    outcomes = {seed: [_outcome(stage, _of(done, i, seed)) for i, stage in enumerate(found)] for seed in seeds}
+    return [
+        Network(
+            name,
+            str(stage),
+            _chance(stage, datasets[stage.image_size]),
+            float(np.median([result.seconds for seed in seeds for result in _of(done, i, seed)])),
+            *(outcomes[seed][i] for seed in seeds),
+        )
+        for i, (name, stage) in enumerate(zip(names, found, strict=True))
+    ]
+
+
+def _of(done: Mapping[_Block, Sequence[Result]], network: int, seed: int) -> list[Result]:
+    """Return the results of a network with a seed, in the order of the candidates."""
+    blocks = sorted(block for block in done if (block.network, block.seed) == (network, seed))
+    return [result for block in blocks for result in done[block]]
+
+
+def _outcome(stage: Stage, results: Sequence[Result]) -> Outcome:
+    steps = 0 if stage.student is None else stage.student.steps  # a downstream run never ends early
+    full = np.array([result.steps >= steps for result in results])
+    return Outcome(np.array([result.error for result in results]), full)
+
+
+def _chance(stage: Stage, dataset: data.Dataset) -> Chance:
+    """Return the chance on the validation examples of a stage, which have each class's share of the whole."""
+    labels = np.asarray(dataset.train_labels)
+    size = len(labels) if stage.train_size is None else stage.train_size
+    return Chance(1.0 - float(np.bincount(labels).max()) / len(labels), round(stage.validation * size))
+
+
+def _estimate(left: Sequence[_Block], done: Mapping[_Block, Sequence[Result]]) -> str:
+    """Return a line that says how long the blocks that are left will take."""
+    seconds = {block.network: float(np.mean([result.seconds for result in results])) for block, results in done.items()}
+    total = sum((block.stop - block.start) * seconds[block.network] for block in left)
+    count = sum(block.stop - block.start for block in left)
+    return f"estimate: {count} trainings are left, about {format_duration(total)}"
