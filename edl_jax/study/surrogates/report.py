@@ -109,16 +109,8 @@ def _markdown(
 
 def _networks(networks: Sequence[Network]) -> str:
     last = networks[-1].seconds
-    header = (
-        "network",
-        "trained",
-        "failed: not finite",
-        "ended early",
-        "at chance",
-        "best error",
-        "median",
-        "s a loss",
-    )
+    failures = ("not finite", "ended early", "at chance")
+    header = ("network", "trained", *failures, "best error", "median error", "seconds a loss")
     rows = []
     for network in networks:
         trained = network.errors[np.isfinite(network.errors)]

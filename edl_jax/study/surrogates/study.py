@@ -1,7 +1,7 @@
 """How far small networks rank losses as larger ones do: `python run.py surrogate-study`.
 
-Every network is trained with the same candidates on the same split, each from first weights and on batches of its own
-seed. What a chunk of candidates gave is kept: --resume continues a killed study.
+Every network is trained with all candidates, each time from the same first weights on the same batches. What a chunk of
+candidates gave is kept: --resume continues a killed study.
 """
 
 import os
@@ -18,6 +18,7 @@ from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.plot.style import check_format
 from edl_jax.study.candidates import Candidate
+from edl_jax.study.stages import check
 from edl_jax.study.surrogates import figures, report, sample, training
 from edl_jax.study.surrogates.agreement import Network, measure
 from edl_jax.study.surrogates.config import SurrogateConfig
@@ -65,7 +66,8 @@ def run(
         sizes = dict.fromkeys(stage.image_size for stage in stages)
         status.say(f"loading {config.dataset}")
         datasets = {size: data.load(config.dataset, data_dir, cache_dir, image_size=size) for size in sizes}
-        training.check(stages, datasets, config.seed)
+        for stage in stages:
+            check(stage, datasets[stage.image_size])
     inputs = {f"dataset {size}": Input(f"data set {config.dataset}", x.digest) for size, x in datasets.items()}
     directory = open_run(inputs={**inputs, "candidates": sample.digest(found)})
     stop.path = directory.path
@@ -123,6 +125,4 @@ def _conclude(
 def _origin(config: SurrogateConfig) -> str:
     if not config.runs:
         return "random losses that pass NLFS's integrity check"
-    return (
-        f"losses of the history of {', '.join(config.runs)}: equal shares of its fitness quantiles, the best included"
-    )
+    return f"losses of {', '.join(config.runs)}: equal shares of the quantiles of their fitness, the best included"

@@ -11,8 +11,6 @@ from tqdm import tqdm
 
 from edl_jax import data
 from edl_jax.core.stopping import Stop
-from edl_jax.search import students
-from edl_jax.search.split import batches, split
 from edl_jax.study import stages
 from edl_jax.study.candidates import Candidate
 from edl_jax.study.stages import Result, Stage
@@ -35,24 +33,6 @@ class _Block(NamedTuple):
     def folder(self, stage: Stage) -> str:
         """Return the name of its directory."""
         return f"{self.network + 1}-{stage.arch}-seed-{self.seed}-from-{self.start + 1}"
-
-
-def check(found: Sequence[Stage], datasets: Mapping[int | None, data.Dataset], seed: int) -> None:
-    """Raise unless every network can be trained on the images: before the first of them is.
-
-    Args:
-      found: networks and their training.
-      datasets: image size -> the data set.
-      seed: of a split.
-
-    Raises:
-      UserError: images that a network cannot take, or fewer than it asks for.
-    """
-    for stage in found:
-        parts = split(datasets[stage.image_size], seed, validation=stage.validation, size=stage.train_size)
-        if stage.student is not None:
-            stage.student.noisy(students.create(stage.arch, parts), parts.images)
-            batches(seed, len(parts.train_labels), 1, stage.student.batch_size)
 
 
 def to_the_end(stage: Stage) -> Stage:
