@@ -10,6 +10,8 @@ from edl_jax.core.config import GROWS
 from edl_jax.core.errors import require
 from edl_jax.study.stages import Stage
 
+# As NLFS trains: what a loss is multiplied by makes no difference then, where it is a learning rate to SGD.
+_ADAM = "optimizer=adam,weight_decay=0,schedule=cosine,warmup=0.1,stop_error=0.88"
 FEWEST = 10
 """Candidates of a study at least."""
 
@@ -22,10 +24,10 @@ class SurrogateConfig:
     """Finished searches by NLFS, whose history the candidates are drawn from (default: random losses)."""
     surrogates: tuple[str, ...] = dataclasses.field(
         default=(
-            "linear:steps=500",
-            "convnet:steps=300,batch_size=64",
-            "resnet9v2:steps=300,batch_size=64",
-            "lenet5:steps=2000",
+            f"linear:steps=500,lr=0.1,{_ADAM}",
+            f"convnet:steps=200,batch_size=64,{_ADAM}",
+            f"resnet9v2:steps=200,batch_size=64,{_ADAM}",
+            f"lenet5:steps=1000,batch_size=64,{_ADAM}",
         ),
         metadata=GROWS,
     )
