@@ -108,6 +108,8 @@ def numbers(out: Path) -> dict[str, Any]:
             if not (out / "cells").is_dir() or path.name == "config.json":
                 text = path.read_text(encoding="utf-8").replace(str(out), "OUT")  # where losses lie that it trains with
                 found[name] = _plain(json.loads(text))
+                if "loss" in found[name].get("inputs", {}):
+                    del found[name]["inputs"]["loss"]  # equal losses are stored with their header in any order
         elif path.name == "metrics.jsonl":
             found[name] = [_plain(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         elif path.suffix == ".safetensors" and "checkpoints" not in name:
