@@ -1,4 +1,4 @@
-"""Figures of an elimination of losses: ranks of consecutive stages, phenotypes of the survivors, the finals."""
+"""Figures of an elimination of losses: ranks of consecutive stages, and the finals."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edl_jax.plot.style import BLACK, BLUE, COLOURS, GREY, ORANGE, PANEL, SMALL, dress, new_figure, write
+from edl_jax.plot.style import BLUE, GREY, ORANGE, SMALL, dress, new_figure, write
 from edl_jax.plot.text import literal
 
-MOST_CURVES = 6
-"""Losses of the figure of phenotypes."""
 _SIDE = 3.0  # inches of a panel of ranks
-_WIDTHS = (3.0, 2.6, 2.2, 1.8, 1.4, 1.2)
-_LONGEST = 80  # characters of a formula
 
 
 class Ranks(NamedTuple):
@@ -86,35 +82,6 @@ def draw_ranks(path: Path, pairs: Sequence[Ranks]) -> None:
     write(path, figure)
 
 
-def draw_phenotypes(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """Draw losses of two classes against the true class's probability, beside cross-entropy, each from 0 to 1.
-
-    Args:
-      path: file to write, as its suffix says.
-      curves: (label, p_t `[N]`, value `[N]`) of losses, the first 6 of which are drawn; values that are not finite are
-        left out.
-    """
-    shown = curves[:MOST_CURVES]
-    figure = new_figure(1.4 * PANEL[0], PANEL[1] + 0.2 * (len(shown) + 1))
-    axis = figure.subplots()
-    dress(axis)
-    colours = [colour for colour in (*COLOURS, BLACK) if colour != ORANGE]
-    for i, (label, p_t, value) in enumerate(shown):
-        style: dict[str, Any] = {"color": colours[i], "lw": _WIDTHS[i], "label": literal(label, _LONGEST)}
-        axis.plot(p_t, _scaled(value), **style)
-    p_t = shown[0][1] if shown else np.linspace(1.0 - 1e-7, 1e-7, 1000)
-    axis.plot(p_t, _scaled(-np.log(p_t)), color=ORANGE, ls="--", lw=1.6, label="cross-entropy")
-    axis.set(
-        xlabel="$p_t$, probability of the true class of two",
-        ylabel="loss, scaled to 0..1",
-        title="Phenotypes of the survivors",
-        xlim=(0.0, 1.0),
-    )
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=1, fontsize=SMALL, frameon=False)
-    write(path, figure)
-
-
 def draw_finals(path: Path, panels: Sequence[tuple[str, Sequence[Finalist]]]) -> None:
     """Draw the runs of every loss as dots, and their mean with its interval, a panel for each number.
 
@@ -158,12 +125,3 @@ def _limits(losses: Sequence[Finalist]) -> tuple[float, float]:
     left, right = max(min([low, *bounds]), low - span), min(max([high, *bounds]), high + span)
     room = 0.04 * (right - left) or 0.01
     return left - room, right + room
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Return values from 0 to 1, NaN where they are not finite; all 0 where they are equal."""
-    seen = np.where(np.isfinite(values), values, np.nan)
-    if np.all(np.isnan(seen)):
-        return seen
-    low, high = np.nanmin(seen), np.nanmax(seen)
-    return (seen - low) / (high - low if high > low else 1.0)

@@ -254,8 +254,6 @@ def test_a_final_run_that_diverged_is_worst_and_leaves_no_mean():
 
 def test_phenotypes_are_of_formulas_and_of_other_losses_alike():
     formula = loss.FormulaArtifact(loss.FormulaArtifact.from_formula("y*ln(p)").record._replace(flip=True))
-    p_t, value = figures.phenotype(formula)
-    other_p_t, other = figures.phenotype(loss.artifact_of("cross_entropy"))
-    np.testing.assert_array_equal(p_t, other_p_t)
-    np.testing.assert_allclose(value, -np.log(p_t), rtol=1e-6)
-    np.testing.assert_allclose(other, value, rtol=1e-4, atol=1e-6)
+    value = figures.phenotype(formula)
+    np.testing.assert_allclose(value, -np.log(np.linspace(1.0 - 1e-7, 1e-7, 1000)), rtol=1e-6)
+    np.testing.assert_allclose(figures.phenotype(loss.artifact_of("cross_entropy")), value, rtol=1e-4, atol=1e-6)

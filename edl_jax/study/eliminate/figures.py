@@ -11,7 +11,7 @@ import numpy as np
 
 from edl_jax import loss
 from edl_jax.loss.expression.nlfs import binary_phenotype
-from edl_jax.plot import elimination as plot
+from edl_jax.plot import elimination as plot, nlfs
 from edl_jax.plot.style import draw_all
 from edl_jax.study.candidates import Candidate, Stored
 from edl_jax.study.eliminate.finals import MEASURES
@@ -53,7 +53,7 @@ def draw(
         for each in correlations
     ]
     figures: dict[str, Callable[[Path], None]] = {
-        "phenotypes": lambda path: plot.draw_phenotypes(path, _curves(survivors)),
+        "phenotypes": lambda path: nlfs.phenotypes(path, _curves(survivors)),
         "finals": partial(plot.draw_finals, panels=[(MEASURES[name], _finalists(table, name)) for name in _SHOWN]),
     }
     if pairs:
@@ -63,27 +63,27 @@ def draw(
     return [path for path in paths if path.exists()]
 
 
-def phenotype(stored: Stored) -> tuple[np.ndarray, np.ndarray]:
-    """Return (probability of the true class, value) of a loss with two classes, float64 `[1000]`.
+def phenotype(stored: Stored) -> np.ndarray:
+    """Return the values `[1000]` float64 of a loss with two classes, p of the true one from 1 - 1e-7 down to 1e-7.
 
     Raises:
       ValueError: the loss is one of another number of classes.
     """
     if isinstance(stored, loss.FormulaArtifact) and stored.record.weights is None:
-        p_t, value = binary_phenotype(stored.record.expression)
-        return p_t, -value if stored.record.flip else value
+        _, value = binary_phenotype(stored.record.expression)
+        return -value if stored.record.flip else value
     wrong = np.linspace(1e-7, 1.0 - 1e-7, 1000)
     logits = jnp.asarray(np.log(np.stack([wrong, 1.0 - wrong], axis=-1)), jnp.float32)
     function = loss.learned_loss(stored) if isinstance(stored, loss.Artifact) else stored.loss()
-    return 1.0 - wrong, np.asarray(function(logits, jnp.ones(len(wrong), jnp.int32)), np.float64)
+    return np.asarray(function(logits, jnp.ones(len(wrong), jnp.int32)), np.float64)
 
 
-def _curves(candidates: Sequence[Candidate]) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return label, probability and value of the losses that there are of two classes."""
+def _curves(candidates: Sequence[Candidate]) -> list[tuple[str, np.ndarray]]:
+    """Return label and values of the losses that there are of two classes."""
     found = []
     for candidate in candidates:
         try:
-            found.append((f"{candidate.name}: {candidate.formula}", *phenotype(candidate.loss)))
+            found.append((f"{candidate.name}: {candidate.formula}", phenotype(candidate.loss)))
         except ValueError:  # a network for another number of classes
             continue
     return found

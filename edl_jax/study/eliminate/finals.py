@@ -59,7 +59,7 @@ def train(
     Raises:
       Stopped: `stop` was asked.
     """
-    stored = _finished(directory, seeds)
+    stored = finished(directory, seeds)
     if stored is not None:
         return stored
     outer = stop.path
@@ -131,7 +131,7 @@ def compared(measured: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str,
     return table
 
 
-def _finished(directory: Path, seeds: Sequence[int]) -> dict[str, Any] | None:
+def finished(directory: Path, seeds: Sequence[int]) -> dict[str, Any] | None:
     """Return the result of runs of all these seeds, or None; one that is damaged is made again from the runs."""
     try:
         result = read_json(directory / "result.json")

@@ -7,6 +7,7 @@ validation error. Test images are read in the finals alone. What is done is kept
 import hashlib
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,19 +184,19 @@ def _final(
     """Return the comparison of the finals: baselines first, in their order, then the survivors."""
     finalists = [Finalist(text, *parse_loss(text)) for text in config.baselines]
     finalists += [Finalist(name, os.fspath(file)) for name, file in artifacts.items()]
+    folders = {finalist: path / "finals" / folder_name(finalist.name) for finalist in finalists}
+    left = [finalist for finalist in finalists if finals.finished(folders[finalist], config.seeds) is None]
     measured = {}
     for place, finalist in enumerate(finalists):
         stop.check(f"{place} of {len(finalists)} losses of the finals")
-        result = finals.train(
-            finalist,
-            config.classifier,
-            config.seeds,
-            path / "finals" / folder_name(finalist.name),
-            stop=stop,
-            data_dir=data_dir,
-            cache_dir=cache_dir,
-        )
+        begun = time.perf_counter()
+        directory = folders[finalist]
+        options: dict[str, Any] = {"stop": stop, "data_dir": data_dir, "cache_dir": cache_dir}
+        result = finals.train(finalist, config.classifier, config.seeds, directory, **options)
         measured[finalist.name] = finals.measure(result, config.seeds)
+        if len(left) > 1 and finalist == left[0]:
+            seconds = (time.perf_counter() - begun) * (len(left) - 1)
+            print(f"finals: about {format_duration(seconds)} for the {len(left) - 1} losses left", flush=True)
     return finals.compared(measured)
 
 

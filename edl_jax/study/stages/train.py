@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from edl_jax import data
 from edl_jax.core import jax_settings
@@ -29,6 +31,7 @@ from edl_jax.study.candidates import Candidate
 from edl_jax.study.stages import results
 from edl_jax.study.stages.results import Result
 from edl_jax.study.stages.stage import Stage
+from edl_jax.training.progress import format_duration
 
 Report = Callable[[str], None]
 CHUNK = 16
@@ -70,7 +73,7 @@ def train(
       data_dir: TFDS directory (default: TFDS's own).
       cache_dir: where decoded images are kept (default: the user's cache folder).
       stop: asks the training to stop; the chunk of students in work is trained again, a downstream run goes on.
-      report: called with what is being done, often.
+      report: called with what is being done, often; by default a bar shows it.
 
     Returns:
       A result for each candidate, in their order.
@@ -101,10 +104,19 @@ def train(
     }
     done = results.begin(directory, identity)
     chunks = _Chunks(directory, candidates, done, stop or Stop(), report or (lambda what: None))
-    if stage.student is not None:
+    if stage.student is None:
+        _train_models(stage, dataset, seed, chunks)
+    elif report is not None:
         _train_students(stage, dataset, seed, identity["split seed"], chunks)
     else:
-        _train_models(stage, dataset, seed, chunks)
+        with tqdm(total=len(names), unit="loss", desc=stage.arch, disable=not sys.stderr.isatty()) as bar:
+
+            def show(what: str) -> None:
+                bar.n = len(chunks.done)
+                bar.set_postfix_str(what)
+
+            chunks.report = show
+            _train_students(stage, dataset, seed, identity["split seed"], chunks)
     return [chunks.done[name] for name in names]
 
 
@@ -203,8 +215,12 @@ def _rungs(stage: Stage, training: Training) -> RacingConfig:
 def _train_models(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunks) -> None:
     """Make the downstream runs that are left."""
     settings = _settings(stage, dataset, seed)
-    for _, (candidate,) in chunks.left(1):
+    left = [candidate for _, (candidate,) in chunks.left(1)]
+    for place, candidate in enumerate(left):
         chunks.say(f"loss {candidate.name}")
+        if place == 1:
+            seconds = chunks.done[left[0].name].seconds * (len(left) - 1)
+            tqdm.write(f"about {format_duration(seconds)} for the {len(left) - 1} losses left", file=sys.stderr)
         name, parameters = candidate.downstream(chunks.directory / "losses")
         config = dataclasses.replace(settings, loss=name, loss_parameters=parameters)
         chunks.keep([_train_model(config, dataset, candidate, chunks)])
