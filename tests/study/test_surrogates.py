@@ -19,7 +19,7 @@ from edl_jax.study import stages
 from edl_jax.study.surrogates import SurrogateConfig, sample, training
 from edl_jax.study.surrogates.training import names_of
 
-# More losses than are trained at once: each network has two blocks of them.
+# More losses than are trained at once: the larger network has two blocks of them.
 FLAGS = ["--dataset", "digits", "--candidates", "18"]
 SURROGATES = ["linear:steps=8,train_size=400", "mlp_small:steps=30,lr=0.05,train_size=400"]
 
@@ -69,7 +69,7 @@ def test_a_study_leaves_report_tables_and_figures(study):
 
 
 def test_a_study_that_was_stopped_ends_with_the_same_numbers(study, tmp_path, monkeypatch):
-    """First without the repetition, stopped in its third of four blocks; then with it."""
+    """First without the repetition, stopped in its third of three blocks; then with it."""
     train, begun = stages.train, []
 
     def stopped(*arguments, **keywords):

@@ -1,4 +1,4 @@
-"""Training of every network of a study with all candidates: some of them with each first, for an estimate."""
+"""Training of every network of a study with all candidates, some of them with each first, for an estimate."""
 
 import dataclasses
 import sys
@@ -58,7 +58,8 @@ def train(
 ) -> list[Network]:
     """Return what each network finds of the candidates; what was trained before is kept.
 
-    Some candidates are trained with every network first: from then on the time that is left is known.
+    The smallest network comes first, then some candidates with each of the others: from then on the time that is left
+    is known.
 
     Args:
       found: networks and their training.
@@ -95,18 +96,14 @@ def train(
         )
         bar.update(block.stop - block.start)
 
-    first = [min(_FIRST[stage.student is not None], total) for stage in found]
+    # Not a part of the smallest: what `linear` reads takes longer to prepare than some candidates to train.
+    first = [total, *(min(_FIRST[stage.student is not None], total) for stage in found[1:])]
+    begun = [_Block(i, seeds[0], 0, end) for i, end in enumerate(first)]
+    left = [_Block(i, seeds[0], end, total) for i, end in enumerate(first) if end < total]
+    left += [_Block(i, seed, 0, total) for seed in seeds[1:] for i in range(len(found))]
     with bar:
-        for i, stop_at in enumerate(first):
-            run(_Block(i, seeds[0], 0, stop_at))
-        left = [
-            _Block(i, seed, start, end)
-            for seed in seeds
-            for i, begun in enumerate(first)
-            for start, end in ((0, begun), (begun, total))
-            if start < end
-        ]
-        left = [block for block in left if block not in done]
+        for block in begun:
+            run(block)
         if left:
             bar.write(_estimate(left, done), file=sys.stderr)
         for block in left:
@@ -148,4 +145,4 @@ def _estimate(left: Sequence[_Block], done: Mapping[_Block, Sequence[Result]]) -
     seconds = {block.network: float(np.mean([result.seconds for result in results])) for block, results in done.items()}
     total = sum((block.stop - block.start) * seconds[block.network] for block in left)
     count = sum(block.stop - block.start for block in left)
-    return f"estimate: {count} trainings are left, about {format_duration(total)}"
+    return f"estimate: up to {count} trainings are left, about {format_duration(total)}"
