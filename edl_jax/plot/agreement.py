@@ -145,14 +145,20 @@ def draw_cost(path: Path, reference: str, points: Sequence[Point]) -> None:
 
 def _number_seconds(axes: Sequence[Any], seconds: Sequence[float]) -> None:
     """Make axes of seconds logarithmic, with room for all, and numbers of which at least two are seen."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
-    low, high = max(min(seconds), _LEAST), max(*seconds, _LEAST)
-    room = max((high / low) ** 0.15, 1.6)
+    least, most = max(min(seconds), _LEAST), max(*seconds, _LEAST)
+    room = max((most / least) ** 0.15, 1.6)
+    low, high = least / room, most * room
+    powers = [10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for digits in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
+        ticks = [digit * power for power in powers for digit in digits if low <= digit * power <= high]
+        if len(ticks) >= 3:
+            break
     for axis in axes:
         axis.set_xscale("log")
-        axis.set_xlim(low / room, high * room)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100.0 * low else (1.0,)))
+        axis.set_xlim(low, high)
+        axis.xaxis.set_major_locator(FixedLocator(ticks))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter("{x:g}")
 

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
+from edl_jax.plot import agreement as plot
 from edl_jax.study.surrogates import figures, report
 from edl_jax.study.surrogates.agreement import Chance, Network, Outcome, measure, subsets
 
@@ -141,3 +142,15 @@ def test_networks_in_which_all_fail_are_reported_and_drawn(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "| a → b | – [12] | – [0] | – [0] | – [0] |" in text
     assert "nan" not in text
+
+
+@pytest.mark.parametrize("seconds", [(0.0193, 0.0309), (1.0,), (0.3, 1.2, 4.8), (0.01, 3.0, 400.0), (0.0,)])
+def test_costs_have_a_few_numbers_at_their_axis(seconds, monkeypatch):
+    kept = []
+    monkeypatch.setattr(plot, "write", lambda path, figure: kept.append(figure))
+    points = [plot.Point(f"n{i}", s, {"all": (0.5, 0.3, 0.7)}) for i, s in enumerate(seconds)]
+    plot.draw_cost("cost.png", "reference", points)
+    kept[0].canvas.draw()
+    axis = kept[0].axes[0]
+    assert 2 <= len(axis.get_xticks()) <= 6
+    assert all(axis.get_xlim()[0] <= tick <= axis.get_xlim()[1] for tick in axis.get_xticks())
