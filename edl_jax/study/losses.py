@@ -17,7 +17,6 @@ from edl_jax.loss.expression.nlfs import Genome
 from edl_jax.loss.threads import Threads
 from edl_jax.plot import loss as loss_figure
 from edl_jax.plot.style import FORMATS
-from edl_jax.search import nlfs
 
 _WIDTH = 120  # of the list
 _SOURCE = 48  # of a source in it
@@ -130,6 +129,8 @@ def _read_genome(given: str) -> Genome:
 
 def _checked(genome: Genome) -> str:
     """Return the line that says what NLFS's integrity check finds."""
+    from edl_jax.search import nlfs  # imports JAX's arrays, which the list of losses does without
+
     found = nlfs.check(nlfs.stack([genome]))
     line = nlfs.REASONS[found.reason[0]]
     if found.accepted[0] and bool(found.flip[0]) != genome.flip:

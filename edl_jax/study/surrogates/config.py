@@ -11,7 +11,7 @@ from edl_jax.core.errors import require
 from edl_jax.study.stages import Stage
 
 # As NLFS trains: what a loss is multiplied by makes no difference then, where it is a learning rate to SGD.
-_ADAM = "optimizer=adam,weight_decay=0,schedule=cosine,warmup=0.1,stop_error=0.88"
+_ADAM = "optimizer=adam,weight_decay=0,schedule=cosine,warmup=0.1"
 FEWEST = 10
 """Candidates of a study at least."""
 
