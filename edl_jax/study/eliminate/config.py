@@ -14,7 +14,8 @@ from edl_jax.study.candidates import parse_loss
 from edl_jax.study.stages import Stage
 
 _ADAM = "optimizer=adam,schedule=cosine,warmup=0.1"
-_CLASSIFIER = "optimizer=adamw,batch_size=64,crop_flip=off"
+# Of 0.001 and 0.003, what cross-entropy, poly1 and focal do better with in two epochs of resnet8 on 18,000 images.
+_CLASSIFIER = "optimizer=adamw,lr=0.003,batch_size=64,crop_flip=off"
 
 
 @dataclasses.dataclass(frozen=True)
