@@ -20,6 +20,8 @@ from edl_jax.core.errors import UserError, canonical, local_path, one_line, requ
 ConfigT = TypeVar("ConfigT")
 # Metadata of a field that may grow while a run is interrupted, see `grown`.
 GROWS = types.MappingProxyType({"grows": True})
+# Metadata of a field that does not touch what is computed, and may be another one when a run is resumed.
+CHANGES = types.MappingProxyType({"changes": True})
 
 
 def presets_dir() -> Path:
@@ -138,9 +140,10 @@ def completed(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
 
 
 def grown(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Return a stored plain config with the fields that have grown as they are today.
+    """Return a stored plain config with the fields that have grown, or may change, as they are today.
 
     A field with `GROWS` for its metadata may grow between a run and its resumption: a tuple at its end, a number up.
+    One with `CHANGES` may have any value.
 
     Args:
       stored: what config.json of a run holds.
@@ -148,7 +151,11 @@ def grown(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """
     found = dict(stored)
     for field in dataclasses.fields(config):
-        if field.metadata != GROWS or field.name not in stored:
+        if field.name not in stored:
+            continue
+        if field.metadata == CHANGES:
+            found[field.name] = _plain(getattr(config, field.name))
+        if field.metadata != GROWS:
             continue
         before, now = stored[field.name], _plain(getattr(config, field.name))
         if isinstance(now, list):

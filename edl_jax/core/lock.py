@@ -28,6 +28,10 @@ _LOGGER = logging.getLogger("edl_jax")
 _TRIES, _PAUSE = 5, 0.02
 
 
+class InUseError(UserError):
+    """Another run has the directory."""
+
+
 class Lock:
     """The lock of a run directory, held from when it is made until `release`, or the end of the process."""
 
@@ -38,7 +42,7 @@ class Lock:
           folder: the run directory.
 
         Raises:
-          UserError: another run holds it; the message names its process.
+          InUseError: another run holds it; the message names its process.
           OSError: the file of the lock cannot be written.
         """
         file = folder / FILENAME
@@ -63,7 +67,7 @@ class Lock:
 
 
 def check_free(folder: Path) -> None:
-    """Raise UserError if a run holds the lock of a directory; nothing is written or kept."""
+    """Raise InUseError if a run holds the lock of a directory; nothing is written or kept."""
     file = folder / FILENAME
     with contextlib.suppress(OSError):  # there is none, or it is not for us, as opening the run will say
         descriptor = os.open(file, os.O_RDWR)
@@ -97,7 +101,7 @@ def _take(file: Path, descriptor: int) -> dict[str, Any]:
     """Lock an open file, and return the process that may have it all the same, where the file system has no locks.
 
     Raises:
-      UserError: another run holds the lock.
+      InUseError: another run holds the lock.
     """
     for _ in range(_TRIES):
         try:
@@ -112,7 +116,7 @@ def _take(file: Path, descriptor: int) -> dict[str, Any]:
 
 
 def _take_without_flock(file: Path, owner: dict[str, Any]) -> dict[str, Any]:
-    """Return the process that the file names if it may be alive, and raise UserError if it is."""
+    """Return the process that the file names if it may be alive, and raise InUseError if it is."""
     if owner and (owner.get("host") != socket.gethostname() or os.name != "posix"):
         return owner
     if owner and owner == _describe(owner["pid"]):
@@ -150,5 +154,5 @@ def _name(owner: dict[str, Any]) -> str:
     return f"process {owner['pid']} on {owner.get('host')}" if owner else "another process"
 
 
-def _in_use(file: Path, owner: dict[str, Any]) -> UserError:
-    return UserError(f"{file.parent} is in use by {_name(owner)}: wait for its end or stop it, or give another --out")
+def _in_use(file: Path, owner: dict[str, Any]) -> InUseError:
+    return InUseError(f"{file.parent} is in use by {_name(owner)}: wait for its end or stop it, or give another --out")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from edl_jax import data, training
 from edl_jax.core import jax_settings
@@ -15,10 +14,9 @@ from edl_jax.core.errors import UserError, local_path, require
 from edl_jax.core.files import write_json
 from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.classifier import Classifier, load_classifier, read_config
+from edl_jax.downstream.scaling import scaled_by_halves
 from edl_jax.plot import classifier
 from edl_jax.plot.style import check_format
-from edl_jax.training.report import Report, make_report
-from edl_jax.training.temperature import fit_temperature
 
 _BATCH = 1000
 _LOGGER = logging.getLogger("edl_jax")
@@ -80,7 +78,7 @@ def run(
     report = training.compile_report(network.model, network.prepare, variables, batches[0])(variables, batches)
     result = {"dataset": name, "epoch": epoch, **report.metrics()}
     if temperature:
-        result |= _scaled(report)
+        result |= scaled_by_halves(report)
     write_json(out, result)
     trained_with = config.loss_title
     classifier.draw(
@@ -129,19 +127,3 @@ def _check_fits(network: Classifier, chosen: data.Dataset) -> None:
             mine == theirs,
             f"{chosen.name} has {what} {theirs}, expected {mine}: the network was trained on {network.config.dataset}",
         )
-
-
-def _scaled(report: Report) -> dict[str, Any]:
-    """Return the temperature of all examples, and the metrics of halves scaled by each other's temperature."""
-    half = np.arange(len(report.labels)) % 2 == 0
-    logits = np.empty_like(report.logits)
-    try:
-        for fitted in (half, ~half):
-            temperature = fit_temperature(report.logits[fitted], report.labels[fitted])
-            logits[~fitted] = report.logits[~fitted] / np.float32(temperature)
-        temperature = fit_temperature(report.logits, report.labels)
-    except UserError as error:  # every example right, say: no temperature is best
-        return {"temperature": None, "scaled": None, "temperature_error": str(error)}
-    metrics = make_report(logits, report.labels).metrics()
-    scaled = {name: metrics[name] for name in ("accuracy", "nll", "brier", "ece", "ece_equal_mass")}
-    return {"temperature": temperature, "scaled": scaled}

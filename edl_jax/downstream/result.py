@@ -19,6 +19,7 @@ from edl_jax.core.errors import UserError, command, reason
 from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.config import DownstreamConfig
+from edl_jax.downstream.scaling import scaled_numbers
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer
 from edl_jax.plot import classifier
@@ -74,6 +75,8 @@ def conclude(
     task: Task,
     trainer: Trainer,
     state: training.TrainState,
+    *,
+    temperature: bool = False,
 ) -> dict[str, Any]:
     """Return the result of a finished training; write report.json into its directory.
 
@@ -84,6 +87,7 @@ def conclude(
       task: likewise.
       trainer: its compiled functions.
       state: after the last step.
+      temperature: whether to report temperature scaling as well, see `scaling.scaled_numbers`.
     """
     status.say("evaluating")
     last = rows[-1]
@@ -101,9 +105,13 @@ def conclude(
         "generalization_gap": train["train_accuracy"] - last["test_accuracy"],
         **{name: last.get(name) for name in ("test_accuracy", "test_nll", "test_ece")},
         **{f"test_{name}": metrics[name] for name in ("top5_accuracy", "brier", "ece_equal_mass") if name in metrics},
+        **{name: last[name] for name in ("val_accuracy", "val_nll") if name in last},
         **best_epoch(rows),
         **time_to_target(rows, config.target_accuracy),
     }
+    if temperature:
+        val_batches = trainer.batches(task.val_images, task.val_labels)
+        result |= scaled_numbers(config, report, lambda: trainer.report()(state.averaged.variables, val_batches))
     if config.ema:
         test = jax.device_get(trainer.evaluate(state, trainer.test_batches)).means()
         result["test_accuracy_last_weights"] = test["accuracy"]

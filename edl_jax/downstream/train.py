@@ -31,12 +31,14 @@ class Extras(NamedTuple):
       tensorboard: write the scalars of each epoch for TensorBoard.
       profile: write a trace of the profiler after the first epoch.
       figure_format: of the figures: png, pdf or svg.
+      temperature: report temperature scaling as well.
     """
 
     figures: bool = True
     tensorboard: bool = False
     profile: bool = False
     figure_format: str = "png"
+    temperature: bool = False
 
 
 def run_one(
@@ -72,7 +74,9 @@ def run_one(
             session = _Session(directory, config, task, trainers.get(config, task), extras, stop, note)
             with stop.deferring():
                 state, earlier_seconds = _train(session)
-            result = conclude(directory.path, directory.metrics(), config, task, session.trainer, state)
+            rows, temperature = directory.metrics(), extras.temperature
+            result = conclude(directory.path, rows, config, task, session.trainer, state, temperature=temperature)
+            stop.check(f"its training{note}")
             result["wall_seconds"] = round(earlier_seconds + time.perf_counter() - start, 2)
         directory.finish(result)
         if extras.figures:

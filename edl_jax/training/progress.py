@@ -5,6 +5,7 @@ import time
 
 from tqdm import tqdm
 
+from edl_jax.core import status
 from edl_jax.core.stopping import Stop
 
 _FIRST_STEPS = 5  # timed for the estimate ...
@@ -24,7 +25,7 @@ def format_duration(seconds: float) -> str:
 
 
 class Progress:
-    """Times the first steps, prints the estimate once, and keeps the bar.
+    """Times the first steps, prints the estimate once, and keeps the bar; nothing of that inside `status.quiet`.
 
     Args:
       description: of what is trained, starts the line.
@@ -46,8 +47,9 @@ class Progress:
         self._every = 1
         self._estimated = False
         self._timed_from: tuple[int, float] = (0, time.perf_counter())
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=steps * epochs, initial=done_steps, unit="step", desc=description, disable=not terminal)
+        self._quiet = status.is_quiet()
+        hidden = self._quiet or not sys.stderr.isatty()
+        self._bar = tqdm(total=steps * epochs, initial=done_steps, unit="step", desc=description, disable=hidden)
         self._counted = self._begun = 0
 
     def start_epoch(self, done: int = 0) -> None:
@@ -96,7 +98,7 @@ class Progress:
 
     def _estimate(self, epoch_seconds: float, detail: str) -> None:
         self._estimated = True
-        if self._left <= 0:  # an evaluation alone
+        if self._left <= 0 or self._quiet:  # an evaluation alone
             return
         total = epoch_seconds * self._left
         text = f"about {format_duration(total)}" if total >= 1.0 else "less than 1 s"
