@@ -1,4 +1,4 @@
-"""Intervals over runs and Holm's correction; NumPy float64. Two groups of runs: `edl_jax.study.comparison`.
+"""Intervals over runs and Holm's correction; NumPy float64. Two groups of runs: `edl_jax.stats.comparison`.
 
 A study reports one number a run, and `interval` says how well its mean over runs is known. A run that never got
 there (99 % ranking accuracy, say) counts as `inf`, not as missing: order still means something there and means do
