@@ -52,6 +52,30 @@ def load(
     return parse(record, record(adapt(stored, typed)), args, name)
 
 
+def load_grid(record: type, config: type, training: type, args: list[str]) -> Any:
+    """Parse the flags of `compare`, whose presets are those of `downstream`: they settle how a cell is trained.
+
+    With --resume, --join or --report-only, the settings of the grid in --out stand in place of the defaults.
+
+    Args:
+      record: frozen dataclass of the command's flags, with fields `settings` and `config`.
+      config: frozen dataclass of `settings`, with a field `training`.
+      training: frozen dataclass of that one.
+      args: what was typed after the command.
+    """
+    typed = _typed(args)
+    if {"join", "report_only"} & typed.keys():
+        typed["resume"] = ""
+    default = _stored(typed, "compare", config)
+    if default is None or "config" in typed:
+        preset = _preset(args, record.config)  # type: ignore[attr-defined]
+        chosen = load_preset("downstream", preset, training() if default is None else default.training)
+        chosen = chosen.beside(typed)
+        # A new grid takes models and data sets from the preset.
+        default = config(training=chosen) if default is None else dataclasses.replace(default, training=chosen)
+    return parse(record, record(default), args, "compare")
+
+
 def parse(record: type, default: Any, args: list[str], name: str) -> Any:
     """Parse the flags of the command `name` into `record`; what tyro reports as a box becomes one line."""
     keywords: dict[str, Any] = {"prog": command(name)}
@@ -116,10 +140,10 @@ def _stored(typed: dict[str, str], name: str, config: type) -> Any:
     return None
 
 
-def _preset(args: list[str]) -> str:
+def _preset(args: list[str], usual: str = "default") -> str:
     """Return the value of --config, which decides the defaults that the other flags override."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", default="default")
+    parser.add_argument("--config", default=usual)
     try:
         return parser.parse_known_args(args)[0].config
     except argparse.ArgumentError as error:

@@ -34,11 +34,12 @@ COMMANDS = {
     "evaluate": ("evaluate", "metrics and figures of a trained classifier, on its data set or another"),
     "predict": ("predict", "classes of images by a trained classifier"),
     "export": ("export", "a trained classifier as files that JAX alone can load"),
+    "compare": ("compare", "compare losses on a grid of settings and seeds, with statistics"),
     "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
 # Those that make a run: they are given the signals, and stop when it suits the run.
-RUNS = ("pretrain", "ablate", "search", "eliminate", "surrogate-study", "downstream")
+RUNS = ("pretrain", "ablate", "search", "eliminate", "surrogate-study", "downstream", "compare")
 
 # A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -63,7 +63,7 @@ def folder(obstacles, tmp_path, monkeypatch):
 # One line for each way to go wrong; what each config refuses is in tests/core/test_config.py, without the parser.
 BAD = {
     # Commands
-    "pretran": "unknown command 'pretran': did you mean pretrain or predict? choose from ablate, data, ",
+    "pretran": "unknown command 'pretran': did you mean pretrain or predict? choose from ablate, compare,",
     "--foo": "unknown command '--foo'",
     # Presets
     "pretrain --config debgu": "unknown pretrain preset 'debgu': did you mean debug",
@@ -246,7 +246,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys, line):
 
 
 HELP = {
-    "": "pretrain downstream summarize data design-mixture ablate losses evaluate --debug --version",
+    "": "pretrain downstream compare summarize data design-mixture ablate losses evaluate --debug --version",
     "pretrain": "--strategy --population-size --mixture.log-uniform --resume --out --config --runs --profile "
     "--evaluation --reuse --network.kind --control --alpha-rule --overwrite",
     "downstream": "--arch --dataset --loss --data-dir --resume --overwrite --seeds --ema --val-size "
@@ -258,6 +258,7 @@ HELP = {
     "evaluate": "--dataset --temperature --data-dir --overwrite",
     "predict": "RUN IMAGE_OR_FOLDER --top --temperature --format --out --overwrite --data-dir",
     "export": "RUN --out --batch-size --overwrite --data-dir",
+    "compare": "--losses --archs --datasets --label-noise --seeds --epochs --tune-lr --margin --workers --join --retry",
     "summarize": "RUN",
     "data": "data prepare NAME",
     "search": "--method --arch --local-search --gp.generations --seeds --resume",

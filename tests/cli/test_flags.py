@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from edl_jax.cli import ablate, downstream, evaluate, main as cli, pretrain
+from edl_jax.cli import ablate, compare, downstream, evaluate, main as cli, pretrain
 from edl_jax.cli.flags import load
 from edl_jax.core.errors import UserError
 from edl_jax.downstream import DownstreamConfig, evaluate as evaluation, run as train, run_seeds
@@ -13,6 +13,7 @@ from edl_jax.plot import classifier, style
 from edl_jax.plot.style import FORMATS
 from edl_jax.pretrain import run as evolve
 from edl_jax.study.ablate import run as study
+from edl_jax.study.compare import run as run_grid
 
 HEADS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
@@ -56,12 +57,12 @@ def test_a_presets_warmup_is_fitted_to_typed_epochs(line, epochs, warmup):
     assert (found.epochs, found.warmup_epochs) == (epochs, warmup)
 
 
-@pytest.mark.parametrize("command", [pretrain, ablate, downstream, evaluate])
+@pytest.mark.parametrize("command", [pretrain, ablate, compare, downstream, evaluate])
 def test_commands_that_draw_have_the_flag(command):
     assert "figure_format" in command.Flags.__dataclass_fields__
 
 
-@pytest.mark.parametrize("function", [evolve, study, train, run_seeds, evaluation.run])
+@pytest.mark.parametrize("function", [evolve, study, run_grid, train, run_seeds, evaluation.run])
 def test_an_unknown_format_is_refused_before_anything_else(function):
     first = [None] * sum(p.default is p.empty for p in inspect.signature(function).parameters.values())
     with pytest.raises(UserError, match=r"unknown figure_format 'gif': .*choose from pdf, png, svg"):

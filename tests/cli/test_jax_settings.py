@@ -44,6 +44,7 @@ COMMANDS = {
     "seeds": ["downstream", "--config", "debug", "--loop", "scan", "--seeds", "3", "--out", "seeds"],
     "stream": ["downstream", "--config", "debug", "--loop", "stream", "--loss", "edl", "--out", "stream"],
     "evaluate": ["evaluate", "downstream", "--temperature"],
+    "compare": ["compare", "--config", "debug", "--seeds", "0-1", "--out", "compare"],
     "ablate": ["ablate", "--config", "debug", "--factors", "chaos_schedule", "--out", "ablate"],
     "resumed pretrain": ["pretrain", "--resume", "--out", "stopped-pretrain"],
     "resumed downstream": ["downstream", "--resume", "--out", "stopped-downstream"],
@@ -151,6 +152,7 @@ COMPUTING = [
     ["losses", "edl"],
     ["losses", "--table"],
     ["design-mixture"],
+    ["compare", "--config", "debug"],
     ["search", "--config", "debug"],
     ["search", "--config", "debug", "--seeds", "0", "1"],
 ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ COMMANDS = {
     "scan": f"{DIGITS} --loop scan",
     "stream": f"{DIGITS} --loop stream",
     "seeds": f"{DIGITS} --seeds 3 1",
+    "compare": "compare --config digits --epochs 40 --checkpoint-every 7 --losses cross_entropy --seeds 0-2",
     "ablate": "ablate --config debug --factors noise std_rule",
 }
 
@@ -51,7 +53,7 @@ def stop(process, number, condition, delay=0.0):
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == (-number if number == signal.SIGINT else 128 + number), err
-    said = [line for line in err.splitlines() if " take " not in line]  # the estimate
+    said = [line for line in err.splitlines() if not re.search(r" take |^compare: |^\d+ of \d+: ", line)]  # estimates
     assert len(said) == 1, err
     assert said[0].startswith(f"stopped by {'Ctrl-C' if number == signal.SIGINT else number.name}")
     return said[0]

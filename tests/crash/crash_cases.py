@@ -31,6 +31,7 @@ COMMANDS = {
     "downstream stream": (*_TRAIN, "--loop", "stream", "--checkpoint-every", "3"),
     "seeds": ("downstream", "--config", "debug", "--epochs", "4", "--seeds", "0", "1", "2"),
     "ablate": ("ablate", "--config", "debug", "--factors", "std"),
+    "compare": ("compare", "--config", "debug", "--epochs", "4", "--seeds", "0-2"),
     "search nlfs": ("search", "--config", "debug", "--method", "nlfs", "--nlfs.iterations", "80"),
     "search": ("search", "--config", "debug", "--gp.generations", "12"),
     "eliminate": ("eliminate", "SEARCH", "--config", "debug", "--stages", _STAGES[0], _STAGES[1]),
@@ -105,7 +106,7 @@ def numbers(out: Path) -> dict[str, Any]:
         name = str(path.relative_to(out))
         if path.name in ("result.json", "report.json", "config.json"):
             # What an ablation says of equal time depends on the time.
-            if not (out / "cells").is_dir() or path.name == "config.json":
+            if path.parent != out or not list(out.glob("cells/*.npz")) or path.name == "config.json":
                 text = path.read_text(encoding="utf-8").replace(str(out), "OUT")  # where losses lie that it trains with
                 found[name] = _plain(json.loads(text))
                 if "loss" in found[name].get("inputs", {}):
