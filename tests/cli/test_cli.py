@@ -63,7 +63,7 @@ def folder(obstacles, tmp_path, monkeypatch):
 # One line for each way to go wrong; what each config refuses is in tests/core/test_config.py, without the parser.
 BAD = {
     # Commands
-    "pretran": "unknown command 'pretran': did you mean pretrain or predict? choose from ablate, compare,",
+    "pretran": "unknown command 'pretran': did you mean pretrain or predict or transfer? choose from ablate, ",
     "--foo": "unknown command '--foo'",
     # Presets
     "pretrain --config debgu": "unknown pretrain preset 'debgu': did you mean debug",
@@ -263,6 +263,7 @@ HELP = {
     "data": "data prepare NAME",
     "search": "--method --arch --local-search --gp.generations --seeds --resume",
     "surrogate-study": "RUNS --surrogates --candidates --repeat --dataset --seed --resume --out --data-dir",
+    "transfer": "RUNS --mixture --examples --epochs --seed --config --resume --overwrite --out --data-dir",
     "data prepare": "NAME --archive --data-dir",
 }
 

@@ -12,6 +12,7 @@ from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
 from edl_jax.study.eliminate import EliminateConfig
 from edl_jax.study.surrogates import SurrogateConfig
+from edl_jax.study.transfer import TransferConfig
 
 CONFIGS = {
     "ablate": AblateConfig(),
@@ -20,6 +21,7 @@ CONFIGS = {
     "pretrain": PretrainConfig(),
     "search": SearchConfig(),
     "surrogate-study": SurrogateConfig(),
+    "transfer": TransferConfig(),
 }
 PRESETS = sorted(presets.presets_dir().rglob("*.y*ml"))
 
