@@ -84,7 +84,7 @@ def test_the_weights_of_a_mixture_are_found_again():
 def test_epochs_count_by_the_training_that_they_stand_for():
     assert fit.spans([0, 1, 2, 4, 8]) == pytest.approx(np.array([0.5, 1.0, 1.5, 3.0, 2.0]) / 8.0)
     assert fit.spans([3]) == pytest.approx([1.0])
-    assert fit.shares(np.array([-20.0, 0.1, 20.0]), np.array([0.5, 0.3, 0.2]))[[0, 25, -1]] == pytest.approx(
+    assert fit.shares(np.array([-20.0, 0.1, 20.0]), np.array([0.5, 0.3, 0.2]))[[0, 49, -1]] == pytest.approx(
         [0.5, 0.3, 0.2]
     )
 

@@ -46,13 +46,13 @@ def draw(
     figures: dict[str, Callable[[Path], None]] = {}
     for run, found in laws.items():
         shares = {
-            name: weight * fit.component_shares(mixture, name, matched[run].num_classes)
+            name: weight * fit.coarse(fit.component_shares(mixture, name, matched[run].num_classes))
             for name, weight in zip(COMPONENTS, mixture.weights, strict=True)
             if weight > 0.0
         }
         whole = np.sum(list(shares.values()), axis=0)
         figures[f"densities-{run}"] = partial(
-            plot.draw_densities, title=titles[run], edges=fit.LOGITS, laws=found, whole=whole, components=shares
+            plot.draw_densities, title=titles[run], edges=fit.COARSE, laws=found, whole=whole, components=shares
         )
         figures[f"loss-{run}"] = partial(plot.draw_losses, title=titles[run], curves=_curves(matched[run]))
     figures["distance"] = _distance(rows)

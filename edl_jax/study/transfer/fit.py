@@ -22,8 +22,10 @@ from edl_jax.synthetic.law import OF_P_T, Law
 from edl_jax.synthetic.mixture import COMPONENTS, MixtureConfig
 from edl_jax.synthetic.optimum_loss import optimum_artifact
 
-LOGITS = np.arange(-12.0, 12.01, 0.5)
+LOGITS = np.arange(-12.0, 12.01, 0.25)
 """Edges `[B - 1]` of the bins of logit p_t; what lies beyond the ends is in a bin of its own."""
+COARSE = LOGITS[::2]
+"""Edges of bins twice as wide, for figures."""
 _FAR = 80.0  # a ln p_t below all
 _SUM = 1e3  # weight of the equation that the weights sum to 1
 _KNOTS = 65
@@ -70,6 +72,11 @@ def shares(logit_p_t: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
     index = np.searchsorted(LOGITS, logit_p_t, side="right")
     counts = np.bincount(index, weights, len(LOGITS) + 1)
     return counts / counts.sum()
+
+
+def coarse(found: np.ndarray) -> np.ndarray:
+    """Return the share in each of the bins of `COARSE`, from those in the bins of `LOGITS`."""
+    return np.concatenate([found[:1], found[1:-1].reshape(-1, 2).sum(axis=1), found[-1:]])
 
 
 def fit(real: np.ndarray, mixture: MixtureConfig, num_classes: int, count: int, *, seed: int = 0) -> Fit:

@@ -101,8 +101,9 @@ def _implied(
     solved = optimum.from_severities(
         of_log_p(-np.logaddexp(0.0, -sample)), severity, beta=objective.beta, margin=objective.margin
     )
-    values = solved.loss_of_severity(of_log_p(-np.logaddexp(0.0, -fit.LOGITS)))
-    logit, pull = 0.5 * (fit.LOGITS[1:] + fit.LOGITS[:-1]), -np.diff(values) / np.diff(fit.LOGITS)
+    edges = fit.COARSE
+    values = solved.loss_of_severity(of_log_p(-np.logaddexp(0.0, -edges)))
+    logit, pull = 0.5 * (edges[1:] + edges[:-1]), -np.diff(values) / np.diff(edges)
     # Both gradients are this pull, and 1 - p_t, times that of logit p_t.
     slopes = np.concatenate([_slope_norms(each) for each in recorded]) * weights
     scale = np.sum(slopes * expit(-logit_p_t)) / np.sum(slopes * np.interp(logit_p_t, logit, pull))
@@ -134,5 +135,5 @@ def write(folder: Path, run: str, matched: Matched, objective: ObjectiveConfig) 
 
 
 def shares_by_epoch(recorded: Sequence[Predictions]) -> list[np.ndarray]:
-    """Return the share of predictions in each bin of logit p_t, `[B]` each."""
-    return [fit.shares(quantities(each)["logit_p_t"]) for each in recorded]
+    """Return the share of predictions in each coarse bin of logit p_t, `[B]` each."""
+    return [fit.coarse(fit.shares(quantities(each)["logit_p_t"])) for each in recorded]
