@@ -58,6 +58,8 @@ def draw_ranks(path: Path, pairs: Sequence[Ranks]) -> None:
       path: file to write, as its suffix says.
       pairs: consecutive stages, at least one pair.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(_SIDE * max(len(pairs), 1.5), _SIDE + 0.7)
     axes = figure.subplots(1, len(pairs), squeeze=False)[0]
     for axis, pair in zip(axes, pairs, strict=True):
@@ -77,6 +79,8 @@ def draw_ranks(path: Path, pairs: Sequence[Ranks]) -> None:
         axis.set_ylabel(f"rank in {literal(pair.y_label)}")
         axis.set_title(f"ρ {rho}, n = {count}", fontsize=SMALL + 2)
         axis.set_box_aspect(1.0)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(MaxNLocator(5, integer=True))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
     write(path, figure)
