@@ -150,7 +150,7 @@ def test_phenotypes_are_scaled_and_begin_by_falling_or_never_do(valid):
 
 def test_mutants_differ_from_their_parents_in_one_active_node(valid):
     rng = np.random.default_rng(1)
-    parents = valid.take(rng.integers(0, valid.size, 20_000))
+    parents = valid.take(rng.integers(0, valid.size, 8_000))
     mutants = mutate(rng, parents)
     assert not mutants.flip.any()
     changed = np.any(mutants.inputs != parents.inputs, axis=2)
@@ -165,7 +165,7 @@ def test_mutants_differ_from_their_parents_in_one_active_node(valid):
         np.mean(np.any(mutants.arity != parents.arity, axis=1)),
         np.mean(np.any((mutants.unary != parents.unary) | (mutants.binary != parents.binary), axis=1)),
     ]
-    assert kinds == pytest.approx([0.15, 0.70], abs=0.01)
+    assert kinds == pytest.approx([0.15, 0.70], abs=0.02)
     accepted = nlfs.check(mutants).accepted.mean()
     assert accepted == pytest.approx(0.66, abs=0.03)
 

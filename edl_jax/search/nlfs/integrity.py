@@ -18,6 +18,7 @@ oriented as one with a minimum, and curves that are not finite may pass.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,7 +31,6 @@ from edl_jax.loss.expression.nlfs import BINARY, UNARY
 from edl_jax.loss.expression.operators import CODES, CONSTANT, NAMES
 from edl_jax.loss.threads import Threads
 from edl_jax.search.nlfs.genomes import Genomes, programs_of, wire
-from edl_jax.search.tables import doubled
 
 REASONS: tuple[str, ...] = (
     *("accepted", "cyclic", "lacks y or p", "not finite", "extremum at half", "plateau", "oscillates"),
@@ -42,7 +42,7 @@ _HALF = (490, 510)  # points, the second excluded
 _MOST_EQUAL, _MOST_TURNS = 10, 2  # turns of the curve closed to a circle
 _FLAT = 1e-4  # range up to which a curve is not scaled
 _THIRD = 2  # the difference that tells which way a curve with a turn begins
-_PARTS, _FEWEST = 2, 64  # programs at the same time, and genomes that one is compiled for
+_SIZES = (64, 1024)  # genomes that a program is compiled for
 
 _TERMINALS = ("y", "p")
 _CODE_OF_BRANCH = (CONSTANT, *_TERMINALS, *dict.fromkeys(UNARY + BINARY))
@@ -83,10 +83,10 @@ def check(genomes: Genomes) -> Check:
 
 
 def _judge(programs: Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (reason, flip, curve) of programs `[P, L]`: in two parts at once, of sizes that few programs serve."""
+    """Return (reason, flip, curve) of programs `[P, L]`: in parts of two sizes, as many at once as there are cores."""
     count = len(programs.op)
     sizes = 1 + np.maximum(programs.first, programs.second).max(axis=1).astype(np.int32)
-    part = doubled(-(-count // _PARTS), _FEWEST) if count > _FEWEST else _FEWEST
+    part = _SIZES[count > _SIZES[0]]
     starts = range(0, count, part)
     arrays = (programs.op, programs.first, programs.second, programs.constants.astype(np.float32), sizes)
 
@@ -96,7 +96,7 @@ def _judge(programs: Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         padded = [np.pad(x, [(0, part - given)] + [(0, 0)] * (x.ndim - 1)) for x in chunk]
         return tuple(np.asarray(x)[:given] for x in _program()(*padded, np.int32(given)))
 
-    with Threads(len(starts)) as threads:
+    with Threads(min(len(starts), os.cpu_count() or 1)) as threads:
         found = [task.result() for task in [threads.submit(judge, start) for start in starts]]
     reason, flip, curve = (np.concatenate(x) for x in zip(*found, strict=True))
     return reason, flip, curve
