@@ -1,46 +1,29 @@
 """`eliminate`: eliminate losses of searches on larger networks, stage by stage."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from edl_jax.backend import allocator
-from edl_jax.cli.flags import load, preset_flag, show_path
+from edl_jax.cli.flags import StudyFlags, load, preset_flag, show_path
 from edl_jax.core.signals import Signals
 from edl_jax.study import eliminate
 
 
-@dataclasses.dataclass(frozen=True)
-class Flags:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flags(StudyFlags):
     """Eliminate the losses of finished searches on larger networks, and train those that are left beside known ones."""
 
     settings: Annotated[eliminate.EliminateConfig, tyro.conf.arg(name="")]
     config: Annotated[str, preset_flag("eliminate")] = "default"
-    data_dir: Path | None = None
-    """TFDS directory (default: TFDS's own)."""
-    cache_dir: Path | None = None
-    """Where decoded images are kept (default: the user's cache folder)."""
-    out: Path | None = None
-    """Directory of the study (default: runs/eliminate-TIME)."""
-    resume: bool = False
-    """Keep what is done in --out, and do the rest."""
-    overwrite: bool = False
-    """Replace the study in --out."""
-    figure_format: str = "png"
-    """Format of the figures: png, pdf or svg."""
-    requeue_signal: str | None = None
-    """Signal that stops the study as SIGTERM does, such as USR1 of SLURM's --signal=USR1@120."""
 
 
 def main(args: list[str], signals: Signals) -> None:
     """Run the command."""
     allocator.keep_freed_memory()
     flags = load(Flags, eliminate.EliminateConfig, args, "eliminate")
-    names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "figure_format")
-    options = {name: getattr(flags, name) for name in names}
-    result = eliminate.run(flags.settings, stop=signals.also(flags.requeue_signal), **options)
+    result = eliminate.run(flags.settings, **flags.options(signals))
     print("\n".join(eliminate.summary_lines(result)))
     print(f"report: {show_path(result['report'])}")
     print(f"loss artifact: {show_path(result['artifact'])}")

@@ -18,12 +18,38 @@ import tyro
 from edl_jax.core.config import load_preset, override, preset_names
 from edl_jax.core.errors import UserError, command, local_path
 from edl_jax.core.files import read_json
+from edl_jax.core.signals import Signals
 
 
 def preset_flag(name: str) -> Any:
     """Return what tyro needs to know of the flag --config of a command: its help, with the presets that there are."""
     presets = ", ".join(preset_names(name))
     return tyro.conf.arg(help=f"Preset: {presets}, or the path of a YAML file.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyFlags:
+    """Flags of the commands that train many networks in one directory; their `settings` are a field of their own."""
+
+    data_dir: Path | None = None
+    """TFDS directory (default: TFDS's own)."""
+    cache_dir: Path | None = None
+    """Where decoded images are kept (default: the user's cache folder)."""
+    out: Path | None = None
+    """Directory of the study (default: runs/COMMAND-TIME)."""
+    resume: bool = False
+    """Keep what is done in --out and do the rest; settings that are not given are those of the study."""
+    overwrite: bool = False
+    """Replace the study in --out."""
+    figure_format: str = "png"
+    """Format of the figures: png, pdf or svg."""
+    requeue_signal: str | None = None
+    """Signal that stops the study as SIGTERM does, such as USR1 of SLURM's --signal=USR1@120."""
+
+    def options(self, signals: Signals) -> dict[str, Any]:
+        """Return what `run` of a study takes beside its config."""
+        names = ("data_dir", "cache_dir", "out", "resume", "overwrite", "figure_format")
+        return {name: getattr(self, name) for name in names} | {"stop": signals.also(self.requeue_signal)}
 
 
 def load(
@@ -49,7 +75,7 @@ def load(
     stored = _stored(typed, name, config)
     if stored is None or "config" in typed:
         stored = load_preset(name, _preset(args), stored or config())
-    return parse(record, record(adapt(stored, typed)), args, name)
+    return parse(record, record(settings=adapt(stored, typed)), args, name)
 
 
 def load_grid(record: type, config: type, training: type, args: list[str]) -> Any:
@@ -73,7 +99,7 @@ def load_grid(record: type, config: type, training: type, args: list[str]) -> An
         chosen = chosen.beside(typed)
         # A new grid takes models and data sets from the preset.
         default = config(training=chosen) if default is None else dataclasses.replace(default, training=chosen)
-    return parse(record, record(default), args, "compare")
+    return parse(record, record(settings=default), args, "compare")
 
 
 def parse(record: type, default: Any, args: list[str], name: str) -> Any:
