@@ -1,11 +1,13 @@
 """Files that are written whole or not at all, and JSON that any reader takes."""
 
 import contextlib
+import csv
+import io
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,15 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_csv(path: Path, header: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV, atomically: nothing stands for None and NaN."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([["" if isinstance(x, float) and math.isnan(x) else x for x in row] for row in rows])
+    write_atomic(path, text.getvalue().encode())
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -1,9 +1,7 @@
 """The report of a search: report.md with the best formulas, what they look like, and what they cost to find."""
 
-import os
-import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from edl_jax.core.errors import command
 from edl_jax.core.files import write_atomic
+from edl_jax.core.markdown import code, escaped, images, settings, table
 from edl_jax.search.formulas import Formula
 from edl_jax.search.shape import Shape, profile
 from edl_jax.training.progress import format_duration
@@ -69,13 +68,11 @@ def write(
     """
     parts = [f"# {escaped(title)}"]
     if facts:
-        parts.append(_table(("setting", "value"), [(escaped(name), escaped(value)) for name, value in facts.items()]))
+        parts.append(settings(facts))
     parts.append("## The best losses")
     parts += _best(winners) if winners else ["No candidate has a finite fitness."]
     parts += ["## The search", _counts(counts), _time(time)]
-    for figure in figures:
-        place = Path(os.path.relpath(figure, path.parent)).as_posix()
-        parts.append(f"![{figure.stem.replace('_', ' ')}](<{place}>)")
+    parts += images(figures, path.parent)
     if winners:
         loss = shlex.quote(str(path.parent / "loss.safetensors"))
         parts += ["## Train with the best", f"```\n{command(f'downstream --loss {loss}')}\n```"]
@@ -96,18 +93,6 @@ def curve(label: str, table: np.ndarray, num_classes: int, shape: Shape) -> tupl
     return f"scale {shape.scale:.3g}: {label}", gap, pull / size if 0.0 < size < np.inf else pull
 
 
-def escaped(text: object) -> str:
-    """Return text as Markdown shows it to the letter, in a table too: one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(str(text).split()))
-
-
-def code(text: str, longest: int | None = None) -> str:
-    """Return text as inline code that may stand in a table: one line, with an ellipsis beyond `longest` characters."""
-    line = " ".join(text.replace("`", "'").split())
-    line = line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
-    return f"`{line}`".replace("|", r"\|")
-
-
 def _best(winners: Sequence[Winner]) -> list[str]:
     """Return the table of the best losses, and the formula of the best."""
     shaped = any(winner.shape is not None for winner in winners)
@@ -117,7 +102,7 @@ def _best(winners: Sequence[Winner]) -> list[str]:
         looks = [] if not shaped else ["-"] * len(of_shape) if shape is None else _looks(shape)
         formula_code = code(formula.simplified, _LONGEST)
         rows.append((rank, f"{fitness:.4g}", *looks, formula.complexity, generation, formula_code))
-    parts = [_table(("", "fitness", *of_shape, "nodes", "generation", "formula"), rows)]
+    parts = [table(("", "fitness", *of_shape, "nodes", "generation", "formula"), rows)]
     if shaped:
         parts.append(_LEGEND)
     best = winners[0].formula
@@ -138,7 +123,7 @@ def _counts(counts: Mapping[str, int]) -> str:
         return ""
     shown = [fate for fate in _FATES if counts.get(fate[0], 0) or fate[0] in _ALWAYS & counts.keys()]
     rows = [(name, counts[key], f"{100.0 * counts[key] / every:.1f} %") for key, name in shown]
-    return _table(("candidates", "number", "share"), [("all", every, "100 %"), *rows])
+    return table(("candidates", "number", "share"), [("all", every, "100 %"), *rows])
 
 
 def _time(time: Mapping[str, float]) -> str:
@@ -146,10 +131,4 @@ def _time(time: Mapping[str, float]) -> str:
     if not total > 0.0:
         return ""
     parts = [(escaped(name), format_duration(s), f"{100.0 * s / total:.1f} %") for name, s in time.items() if s > 0.0]
-    return _table(("where the time went", "", "share"), [*parts, ("all", format_duration(total), "100 %")])
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table of Markdown; cells are Markdown already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    return table(("where the time went", "", "share"), [*parts, ("all", format_duration(total), "100 %")])

@@ -4,9 +4,11 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edl_jax.core.markdown import table
 from edl_jax.study.compare.cells import DROP_IN, MODES, Setting
-from edl_jax.study.compare.config import CompareConfig, parse_loss
+from edl_jax.study.compare.config import CompareConfig
 from edl_jax.study.compare.statistics import HAS_DIVERGED, METRICS, Metric, Row
+from edl_jax.study.loss_spec import parse_loss
 
 _NONE = "–"
 _MARK = "†"
@@ -73,18 +75,12 @@ def _tables(rows: Sequence[Row]) -> list[str]:
     primary, *others = METRICS
     head = ["loss", "lr", "n", f"{primary.title} (points)", "sd", "difference", *_TESTS, "seeds", "verdict"]
     found = [row for row in rows if row.metric == primary.name]
-    lines = ["", *_table(head, [_primary(primary, row, found) for row in found])]
+    lines = ["", table(head, [_primary(primary, row, found) for row in found])]
     cells = []
     for metric in others:
         found = [row for row in rows if row.metric == metric.name]
         cells += [[metric.title + " (points)" * metric.in_points, *_other(metric, row, found)] for row in found]
-    return (
-        [*lines, "", *_table(["metric", "loss", "mean", "difference", *_TESTS, "verdict"], cells)] if cells else lines
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return [*lines, "", table(["metric", "loss", "mean", "difference", *_TESTS, "verdict"], cells)] if cells else lines
 
 
 def _primary(metric: Metric, row: Row, rows: Sequence[Row]) -> list[str]:
@@ -142,7 +138,7 @@ def _tuning(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 cells.append(f"**{text}**" if rate["lr_factor"] == row["lr_factor"] else text)
             note = "at an end" if row["edge"] else ("" if row["lr"] or not row["settled"] else "no rate works")
             cells_of.append([parse_loss(row["loss"]).title, *cells, note])
-        lines += ["", f"### {setting.title}", "", *_table(head, cells_of)]
+        lines += ["", f"### {setting.title}", "", table(head, cells_of)]
     return lines
 
 

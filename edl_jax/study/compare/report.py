@@ -4,15 +4,12 @@ The columns are those of `gather.CELL_COLUMNS` and `statistics.Row`; docs/compar
 """
 
 import contextlib
-import csv
 import dataclasses
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edl_jax.core.config import to_dict
-from edl_jax.core.files import plain, read_json, write_atomic, write_json
+from edl_jax.core.files import plain, read_json, write_atomic, write_csv, write_json
 from edl_jax.core.stopping import Stop
 from edl_jax.study.compare import figures, gather, markdown
 from edl_jax.study.compare.config import CompareConfig
@@ -45,8 +42,11 @@ def write(path: Path, config: CompareConfig | None, figure_format: str, stop: St
             before = read_json(path / RESULT)
         if before != plain(result):
             columns = [field.name for field in dataclasses.fields(Row)]
-            _write_csv(path / CELLS, list(gather.CELL_COLUMNS), result["cells"])
-            _write_csv(path / COMPARISON, columns, result["comparison"])
+            for name, header, lines in (
+                (CELLS, list(gather.CELL_COLUMNS), result["cells"]),
+                (COMPARISON, columns, result["comparison"]),
+            ):
+                write_csv(path / name, header, [[plain(line)[column] for column in header] for line in lines])
             write_atomic(path / REPORT, markdown.write(config, rows, result).encode())
             write_json(path / RESULT, result)
         figures.draw(path / "figures", config, rows, groups, figure_format, anew=before != plain(result))
@@ -98,11 +98,3 @@ def summary_lines(result: dict[str, Any]) -> list[str]:
             text += f"  {100 * row.difference:+.2f}{p}  {row.verdict}"
         lines.append(text)
     return lines
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain(row) for row in rows)
-    write_atomic(path, text.getvalue().encode())

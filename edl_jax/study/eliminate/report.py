@@ -1,19 +1,17 @@
 """What an elimination says: a table of every stage and of the finals, report.md and result.json."""
 
-import csv
-import io
 import itertools
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from edl_jax.core.files import plain, write_atomic
-from edl_jax.search.report import code, escaped
+from edl_jax.core import markdown
+from edl_jax.core.files import plain, write_atomic, write_csv
+from edl_jax.core.markdown import code, escaped, images, settings
 from edl_jax.study.candidates import Candidate
 from edl_jax.study.eliminate.finals import MEASURES
 from edl_jax.study.stages import Result, Stage
@@ -76,7 +74,7 @@ def write_stage(path: Path, played: Round) -> None:
         name, candidate = result.name, of[result.name]
         numbers = (result.error, result.loss, result.steps, result.seconds)
         rows.append((rank, name, *numbers, int(name in played.survivors), candidate.fitness, candidate.formula))
-    _write_csv(path, header, rows)
+    write_csv(path, header, rows)
 
 
 def write_finals(path: Path, seeds: Sequence[int], table: Mapping[str, Mapping[str, Any]]) -> None:
@@ -86,7 +84,7 @@ def write_finals(path: Path, seeds: Sequence[int], table: Mapping[str, Mapping[s
         for name, numbers in table.items()
         for i, seed in enumerate(seeds)
     ]
-    _write_csv(path, ["loss", "seed", *MEASURES], rows)
+    write_csv(path, ["loss", "seed", *MEASURES], rows)
 
 
 def ranks(rounds: Sequence[Round]) -> list[Ranks]:
@@ -181,25 +179,26 @@ def write(
     """
     last = rounds[-1]
     formulas = {candidate.name: candidate.formula for candidate in last.candidates}
-    settings = [(escaped(name), escaped(value)) for name, value in facts.items()]
-    parts = ["# Elimination of losses", _table(("setting", "value"), settings), "## Survivors"]
-    parts.append(_table(("loss", "formula"), [(escaped(name), code(formulas[name])) for name in last.survivors]))
+    parts = ["# Elimination of losses", settings(facts), "## Survivors"]
+    parts.append(
+        markdown.table(("loss", "formula"), [(escaped(name), code(formulas[name])) for name in last.survivors])
+    )
     parts += ["## Finals", *_finals(table), "## Stages"]
     rows = []
     for each in rounds:
         seconds = sum(result.seconds for result in each.results)
         best = f"{each.results[0].error:.4f}"
         rows.append((each.name, code(str(each.stage)), len(each.results), best, format_duration(seconds)))
-    parts.append(_table(("stage", "network and training", "losses", "best error", "time"), rows))
+    parts.append(markdown.table(("stage", "network and training", "losses", "best error", "time"), rows))
     if correlations:
-        parts.append(_table(("ranks", "losses in both", "Spearman"), [_correlation(each) for each in correlations]))
-    for figure in figures:
-        place = Path(os.path.relpath(figure, path.parent)).as_posix()
-        parts.append(f"![{figure.stem.replace('_', ' ')}](<{place}>)")
+        parts.append(
+            markdown.table(("ranks", "losses in both", "Spearman"), [_correlation(each) for each in correlations])
+        )
+    parts += images(figures, path.parent)
     for each in rounds:
         of = {candidate.name: candidate.formula for candidate in each.candidates}
         shown = [_stage_row(i, result, each, of[result.name]) for i, result in enumerate(each.results, 1)]
-        parts += [f"### {escaped(each.name)}", _table(_STAGE, shown)]
+        parts += [f"### {escaped(each.name)}", markdown.table(_STAGE, shown)]
     write_atomic(path, ("\n\n".join(parts) + "\n").encode())
 
 
@@ -219,7 +218,7 @@ def _finals(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 against = (_difference(difference, unit, digits), p, difference["test"])
             rows.append((escaped(name), _estimate(found, unit, digits), *against))
         shown = title if unit == 1.0 else f"{title}, %"
-        parts.append(_table(("loss", shown, f"minus {escaped(reference)}", "p (Holm)", "test"), rows))
+        parts.append(markdown.table(("loss", shown, f"minus {escaped(reference)}", "p (Holm)", "test"), rows))
     count = len(next(iter(table.values()))["test_accuracy"]["values"])
     parts.append(
         f"{count} run{'' if count == 1 else 's'} each; means with 95 % intervals. Test accuracy is the comparison that "
@@ -261,17 +260,3 @@ def _stage_row(rank: int, result: Result, played: Round, formula: str) -> tuple[
     goes_on = "yes" if result.name in played.survivors else ""
     shown = code(formula, _LONGEST)
     return rank, escaped(result.name), error, loss, result.steps, f"{result.seconds:.3g}", goes_on, shown
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode())
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table of Markdown; cells are Markdown already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

@@ -1,9 +1,6 @@
 """What a study of surrogates says: report.md and the two tables as CSV."""
 
-import csv
-import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from edl_jax.core.files import write_atomic
-from edl_jax.search.report import code, escaped
+from edl_jax.core.files import write_atomic, write_csv
+from edl_jax.core.markdown import code, escaped, images, settings, table
 from edl_jax.stats.ranks import Estimate
 from edl_jax.study.surrogates.agreement import SUBSETS, Network, Row, pairs, quarter, tenth
 
@@ -40,8 +37,9 @@ def write(
       rows: what `agreement.measure` returns for them.
       figures: files below the folder, embedded in this order.
     """
-    write_atomic(folder / "agreement.csv", _csv(_agreement(rows)))
-    write_atomic(folder / "errors.csv", _csv(_errors(candidates, networks)))
+    for name, lines in (("agreement.csv", _agreement(rows)), ("errors.csv", _errors(candidates, networks))):
+        header, *body = lines
+        write_csv(folder / name, header, body)
     write_atomic(folder / "report.md", _markdown(folder, facts, candidates, networks, rows, figures).encode())
 
 
@@ -72,7 +70,7 @@ def _markdown(
     last = networks[-1]
     parts = [
         "# Do small networks rank losses as larger ones do?",
-        _table(("setting", "value"), [(escaped(name), escaped(value)) for name, value in facts.items()]),
+        settings(facts),
         "## Networks",
         "From the smaller to the larger, in the order given; of a pair the later one is the larger, which the other is "
         "to stand for. A candidate has failed whose training did not end finite, ended early because nothing was "
@@ -101,9 +99,7 @@ def _markdown(
         f"## The best by {escaped(last.name)}",
         _best(candidates, networks),
     ]
-    for figure in figures:
-        place = Path(os.path.relpath(figure, folder)).as_posix()
-        parts.append(f"![{figure.stem}](<{place}>)")
+    parts += images(figures, folder)
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,7 +118,7 @@ def _networks(networks: Sequence[Network]) -> str:
         share = "" if network is networks[-1] or not last else f" ({100.0 * network.seconds / last:.3g} %)"
         cost = f"{network.seconds:.3g}{share}"
         rows.append((code(network.training), len(trained), *failed[:2], chance, *shown, cost))
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _correlations(networks: Sequence[Network], found: Found, measure: str) -> str:
@@ -131,7 +127,7 @@ def _correlations(networks: Sequence[Network], found: Found, measure: str) -> st
     for surrogate, reference in pairs(networks):
         chosen = [found[surrogate.name, reference.name, subset, measure] for subset in SUBSETS]
         rows.append((_pair(surrogate, reference), *(f"{_range(row.estimate)} [{row.candidates}]" for row in chosen)))
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _reliability(networks: Sequence[Network], found: Found) -> list[str]:
@@ -157,11 +153,11 @@ def _reliability(networks: Sequence[Network], found: Found) -> list[str]:
         "## The ceiling",
         "Two trainings of one network with other first weights and batches do not rank candidates alike. Spearman's "
         "correlation of a network with itself:",
-        _table(("network", *subsets), own),
+        table(("network", *subsets), own),
         "The noise of both networks leaves room for the geometric mean of their correlations with themselves over the "
         "same candidates. In brackets, as a note: the correlation over that ceiling, what it may be without noise; it "
         "has no interval, and exceeds 1 by chance.",
-        _table(("smaller → larger", *subsets), rows),
+        table(("smaller → larger", *subsets), rows),
     ]
 
 
@@ -177,7 +173,7 @@ def _choices(networks: Sequence[Network], found: Found) -> str:
             by_chance = "" if math.isnan(row.by_chance) else f"; by chance {row.by_chance:.{digits}f}"
             cells.append(_range(row.estimate, digits) + by_chance)
         rows.append((_pair(surrogate, reference), *cells))
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _best(candidates: Sequence[tuple[str, str]], networks: Sequence[Network]) -> str:
@@ -195,13 +191,13 @@ def _best(candidates: Sequence[tuple[str, str]], networks: Sequence[Network]) ->
         )
         for i in order
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _agreement(rows: Sequence[Row]) -> Iterable[Sequence[object]]:
     yield [*(name for name in Row._fields if name != "estimate"), *Estimate._fields]
     for row in rows:
-        yield [_cell(value) for value in row.to_dict().values()]
+        yield list(row.to_dict().values())
 
 
 def _errors(candidates: Sequence[tuple[str, str]], networks: Sequence[Network]) -> Iterable[Sequence[object]]:
@@ -209,18 +205,7 @@ def _errors(candidates: Sequence[tuple[str, str]], networks: Sequence[Network]) 
     columns |= {f"{n.name}, other seed": n.repeat.error for n in networks if n.repeat is not None}
     yield ["candidate", "formula", *columns]
     for i, (name, formula) in enumerate(candidates):
-        yield [name, formula, *(_cell(float(error[i])) for error in columns.values())]
-
-
-def _cell(value: object) -> object:
-    """Return a cell of a CSV file: nothing for NaN."""
-    return "" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+        yield [name, formula, *(float(error[i]) for error in columns.values())]
 
 
 def _by_key(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], Row]:
@@ -238,8 +223,3 @@ def _range(estimate: Estimate, digits: int = 2) -> str:
 
 def _number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    body = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in body)

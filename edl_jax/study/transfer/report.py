@@ -1,15 +1,11 @@
 """What a comparison of synthetic predictions with real ones says: report.md and two tables as CSV."""
 
-import csv
-import io
-import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edl_jax.core.files import write_atomic
-from edl_jax.search.report import escaped
+from edl_jax.core.files import write_atomic, write_csv
+from edl_jax.core.markdown import escaped, images, settings, table
 from edl_jax.stats.two_sample import TwoSample
 from edl_jax.study.transfer.matched import Matched
 from edl_jax.study.transfer.measure import Row, Summary, tables
@@ -43,13 +39,13 @@ def write(
       figures: files below the folder, embedded in this order.
     """
     first, second = tables(rows, summaries)
-    write_atomic(folder / "transfer.csv", _csv(first))
-    write_atomic(folder / "tests.csv", _csv(second))
+    for name, lines in (("transfer.csv", first), ("tests.csv", second)):
+        write_csv(folder / name, [*lines[0]], [[*line.values()] for line in lines])
     parts = [
         "# Do synthetic predictions resemble those of networks while they train?",
-        _table(("setting", "value"), [(escaped(name), escaped(value)) for name, value in facts.items()]),
+        settings(facts),
         "## Trainings",
-        _table(("name", "what"), [(escaped(name), escaped(what)) for name, what in trainings]),
+        table(("name", "what"), [(escaped(name), escaped(what)) for name, what in trainings]),
         "Train: training images as the loss sees them (augmented, batch normalisation by the batch, labels as trained "
         "on). Test: test images as in an evaluation.",
         "## How far apart",
@@ -76,9 +72,7 @@ def write(
         "there as a loss, too:",
         "\n".join(f"- `{path.relative_to(folder).as_posix()}`" for paths in files.values() for path in paths),
     ]
-    for figure in figures:
-        place = Path(os.path.relpath(figure, folder)).as_posix()
-        parts.append(f"![{figure.stem.replace('_', ' ')}](<{place}>)")
+    parts += images(figures, folder)
     write_atomic(folder / "report.md", ("\n\n".join(parts) + "\n").encode())
 
 
@@ -111,7 +105,7 @@ def _distances(rows: Sequence[Row], summaries: Sequence[Summary]) -> str:
         covered = f"{100 * found['log_p_t'].covered:.1f} %"
         lines.append((*_place(place), accuracy[place], *distances, covered, outside[place]))
     header = ("run", "part", "epoch", "accuracy", *QUANTITIES.values(), "covered", "outside, below / above")
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _nearest(rows: Sequence[Row]) -> str:
@@ -122,7 +116,7 @@ def _nearest(rows: Sequence[Row]) -> str:
             quantiles = (f"{row.low:.2f}", f"{row.median:.2f}", f"{row.high:.2f}")
             lines.append((*_place(row.place), *quantiles, name, f"{row.components[name]:.3g}"))
     header = ("run", "part", "epoch", "ln p_t, 5 %", "median", "95 %", "nearest component", "distance")
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _tests(summaries: Sequence[Summary]) -> str:
@@ -130,7 +124,7 @@ def _tests(summaries: Sequence[Summary]) -> str:
         (*_place(each.place), each.told_apart.examples, *_told(each.told_apart), *_told(each.told_from_matched))
         for each in summaries
     ]
-    return _table(("run", "part", "epoch", "held out", "accuracy", "p", "matched: accuracy", "p"), lines)
+    return table(("run", "part", "epoch", "held out", "accuracy", "p", "matched: accuracy", "p"), lines)
 
 
 def _told(found: TwoSample) -> tuple[str, str]:
@@ -146,21 +140,8 @@ def _weights(summaries: Sequence[Summary], matched: Mapping[str, Matched]) -> st
         for epoch, each in [*fits, ("all", found.fit)]:
             weights = [f"{each.weights[name]:.3f}" if each.weights[name] else "–" for name in names]
             lines.append((escaped(run), epoch, *weights, f"{each.left:.3f} ({each.by_chance:.3f})"))
-    return _table(("run", "epoch", *(name.replace("_", " ") for name in names), "left"), lines)
+    return table(("run", "epoch", *(name.replace("_", " ") for name in names), "left"), lines)
 
 
 def _place(place: Any) -> tuple[str, str, int]:
     return escaped(place.run), place.part, place.epoch
-
-
-def _csv(lines: Sequence[Record]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(list(lines[0]))
-    writer.writerows([["" if isinstance(x, float) and math.isnan(x) else x for x in line.values()] for line in lines])
-    return text.getvalue().encode()
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    body = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in body)
