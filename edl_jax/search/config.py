@@ -25,43 +25,19 @@ FILTER_ORDERS = ("fast", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(students.StudentConfig):
     """What to search for, and on what. The defaults search as far as EvoMAL's paper does, by a shorter way."""
 
     method: str = "evomal"
     """evomal and gp_lfl (genetic programming with and without local search), taylorglo, ml3, or nlfs."""
     dataset: str = "fashion_mnist"
     """Data set whose official training images are split in two; its test images are not read."""
-    arch: str = "lenet5"
-    """Student: convnet, lenet5, linear, mlp, mlp_small or resnet9v2."""
-    image_size: int | None = None
-    """Side in pixels that images are brought to: shorter side scaled, centre cut (default: as stored)."""
     seed: int = 0
     """Seed of the split, the first weights, the batches and the candidates."""
     train_size: int | None = None
     """Examples of both parts together (default: all)."""
     validation: float = 0.1
     """Share of the examples that fitness is measured on."""
-    batch_size: int = 128
-    """Examples of a training step."""
-    optimizer: str = "sgd"
-    """Optimizer of the students: sgd (Nesterov momentum, coupled weight decay) or adam (decoupled weight decay)."""
-    lr: float | None = None
-    """Learning rate of the students (default: for sgd 0.5 for linear and 0.01 for the others, for adam 0.001)."""
-    momentum: float = 0.9
-    """Nesterov momentum of sgd, decay rate of adam's first moment."""
-    weight_decay: float = 5e-4
-    """Weight decay of the students."""
-    schedule: str = "constant"
-    """Learning rate after the warm-up: constant, or cosine, down to 0 at the last of the steps."""
-    warmup: float = 0.0
-    """Share of the steps in which the learning rate rises from 0."""
-    rand_augment: int = 0
-    """Magnitude of RandAugment's two operations on each training image, the same for all candidates (0: none)."""
-    dropout: bool = False
-    """Whether the dropout of convnet and resnet9v2 is on."""
-    steps: int = 500
-    """Training steps of a candidate in full: the last rung of a race."""
     race: bool = True
     """Whether candidates that fall behind end early; else all are trained in full, as the papers do."""
     racing: RacingConfig = dataclasses.field(default_factory=RacingConfig)
@@ -92,8 +68,8 @@ class SearchConfig:
     """Neural loss function search."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settle(self, "method", tuple(METHODS))
-        settle(self, "arch", tuple(students.names()))
         settle(self, "filter_order", FILTER_ORDERS)
         settle(self, "local_search", ("auto", *LOCAL_SEARCHES))
         allowed = METHODS[self.method]
@@ -114,10 +90,8 @@ class SearchConfig:
             parse_genomes(self.nlfs, self.start)  # says which text is no valid genome
         elif self.start:
             init(self.gp, self.seed, self.trees)  # says which tree the settings do not allow
-        for name in ("optimizer", "schedule"):
-            object.__setattr__(self, name, getattr(self.student, name))  # as registries spell it
         local = allowed[0] if self.local_search == "auto" else self.local_search
-        varied = self.student.varied
+        varied = self.varied
         require(
             not varied or local == "none",
             f"local_search is {self.local_search}, expected none with {' and '.join(varied)}: it follows sgd at a "
@@ -126,12 +100,6 @@ class SearchConfig:
         if self.method == "nlfs" and self.nlfs.screen is not None:
             self.screening(self.nlfs.screen)  # says what is no student
         self.descent(0.01)  # says what is wrong with its numbers
-
-    @property
-    def student(self) -> students.StudentConfig:
-        """How students are trained."""
-        names = [field.name for field in dataclasses.fields(students.StudentConfig)]
-        return students.StudentConfig(**{name: getattr(self, name) for name in names})
 
     def screening(self, arch: str) -> Self:
         """Return the settings of the search with another student, on images as they are."""
@@ -199,7 +167,7 @@ class SearchConfig:
 
     def settled(self, student: students.Student) -> Self:
         """Return the settings with what is left open decided for a student."""
-        lr = self.student.learning_rate(student)
+        lr = self.learning_rate(student)
         name = self.local_search
         if name == "auto":
             name = METHODS[self.method][0]

@@ -60,7 +60,7 @@ class Trials:
           UserError: a student that cannot take these images, or that has no local search of this kind.
         """
         candidates = families.NETWORKS if config.method == "ml3" else families.TREES
-        self.training = Training(config.student, split, config.seed, candidates)
+        self.training = Training(config, split, config.seed, candidates)
         self.config = config.settled(self.student)
         assert self.config.lr is not None
         self.descent = self.config.descent(self.config.lr)
