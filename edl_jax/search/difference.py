@@ -1,7 +1,9 @@
 """How differently two losses train: the distance of their gradients at random predictions, their scale aside."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from edl_jax.loss.quick import quick_options
 from edl_jax.search.tables import logit_gradient
 
+Item = TypeVar("Item")
 _EXAMPLES = 256
 _SCALES = (0.3, 5.0)  # of the logits: from nearly even to nearly sure
 _CHUNK = 64  # tables at once
@@ -42,11 +45,33 @@ def directions(tables: np.ndarray, num_classes: int = 10) -> np.ndarray:
         return bent / np.linalg.norm(bent, axis=1, keepdims=True)
 
 
-def is_apart(vector: np.ndarray, others: Sequence[np.ndarray], distance: float) -> bool:
-    """Return whether a vector `[D]` is finite, and farther than `distance` from each of others."""
-    if not np.isfinite(vector).all():
-        return False
-    return not others or float(np.min(np.linalg.norm(np.stack(others) - vector, axis=1))) > distance
+def apart(
+    items: Iterable[Item],
+    tables: Callable[[Sequence[Item]], np.ndarray],
+    count: int,
+    distance: float,
+    num_classes: int = 10,
+) -> list[Item]:
+    """Return the first items that train differently from every one returned before.
+
+    Args:
+      items: losses in any form, the best first; no more are taken than are looked at.
+      tables: some of them -> their tables `[P, 2, K]`.
+      count: items, at most.
+      distance: of `directions`, which they must exceed; 0 for the first `count` items as they are.
+      num_classes: C.
+    """
+    left, chosen = iter(items), list[Item]()
+    if distance == 0.0:
+        return list(itertools.islice(left, count))
+    vectors = np.zeros((0, _EXAMPLES * num_classes), np.float32)
+    while len(chosen) < count and (part := list(itertools.islice(left, _CHUNK))):
+        for item, vector in zip(part, directions(tables(part), num_classes), strict=True):
+            near = len(vectors) and np.min(np.linalg.norm(vectors - vector, axis=1)) <= distance
+            if len(chosen) < count and np.isfinite(vector).all() and not near:
+                chosen.append(item)
+                vectors = np.concatenate([vectors, vector[None]])
+    return chosen
 
 
 @functools.cache

@@ -13,13 +13,12 @@ from edl_jax.loss.expression.nlfs import Genome
 from edl_jax.plot import nlfs as plot
 from edl_jax.search import nlfs
 from edl_jax.search.config import SearchConfig
-from edl_jax.search.difference import directions, is_apart
+from edl_jax.search.difference import apart
 from edl_jax.search.methods.base import Method, Row, Winner, mapping_of, row_of
 from edl_jax.search.rejection import reject
 from edl_jax.search.trials import Report, Trials
 
 _DISTANCE = 0.05  # of `search.difference`: a search crowds about its best
-_TABLES = 256  # of the history at once
 _COUNTS = ("rejected", "known", "trained", "diverged", "hopeless", "steps", "skipped")
 
 
@@ -168,18 +167,11 @@ class NLFS(Method):
         """Return the places in the history of the best losses, no two of which train nearly alike."""
         finite = [place for place, entry in enumerate(state.history) if math.isfinite(entry.fitness)]
         order = sorted(finite, key=lambda place: state.history[place].fitness)
-        found: list[int] = []
-        vectors: list[np.ndarray] = []
-        for start in range(0, len(order), _TABLES):
-            part = order[start : start + _TABLES]
-            tables = nlfs.tables_of_genomes([state.history[place].genome for place in part])
-            for place, vector in zip(part, directions(tables, self._trials.student.num_classes), strict=True):
-                if len(found) < count and (not found or is_apart(vector, vectors, _DISTANCE)):
-                    found.append(place)
-                    vectors.append(vector)
-            if len(found) == count:
-                break
-        return found
+
+        def tables(places: Sequence[int]) -> np.ndarray:
+            return nlfs.tables_of_genomes([state.history[place].genome for place in places])
+
+        return apart(order, tables, count, _DISTANCE, self._trials.student.num_classes)
 
     def store(self, state: nlfs.NLFSState, directory: Path) -> None:
         """Write the history."""

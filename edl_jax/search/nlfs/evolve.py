@@ -62,10 +62,9 @@ class Trial(NamedTuple):
 
 
 def oriented(genomes: Genomes) -> tuple[list[Genome], np.ndarray]:
-    """Return the genomes that pass the integrity check, with the `flip` that it found, and their rows."""
+    """Return the genomes that pass the integrity check, with the `flip` that it found, and their phenotypes."""
     found = check(genomes)
-    rows = np.flatnonzero(found.accepted)
-    return genomes._replace(flip=found.flip).take(rows).unstack(), rows
+    return genomes._replace(flip=found.flip).take(np.flatnonzero(found.accepted)).unstack(), found.phenotype
 
 
 def parse(config: NLFSConfig, texts: Sequence[str]) -> list[Genome]:
@@ -102,8 +101,8 @@ def random_valid(
     keys = {look.key for look in looks.of(seen)}
     found: list[Genome] = []
     for _ in range(_MOST_DRAWS):
-        drawn, _ = oriented(random_genomes(rng, _DRAWN, config.hidden, config.hidden_unary, config.root_unary))
-        for genome, look in zip(drawn, look_at(drawn), strict=True):
+        drawn, phenotypes = oriented(random_genomes(rng, _DRAWN, config.hidden, config.hidden_unary, config.root_unary))
+        for genome, look in zip(drawn, look_at(drawn, phenotypes), strict=True):
             if look.key not in keys:
                 keys.add(look.key)
                 found.append(genome)
@@ -179,8 +178,8 @@ def propose(
     known = looks.of(members)
     genomes = stack([state.history[parent].genome] * _MUTANTS)
     for _ in range(0, config.attempts, _MUTANTS):
-        mutants, _ = oriented(mutate(rng, genomes, config.operator, config.connection))
-        for mutant, look in zip(mutants, look_at(mutants), strict=True):
+        mutants, phenotypes = oriented(mutate(rng, genomes, config.operator, config.connection))
+        for mutant, look in zip(mutants, look_at(mutants, phenotypes), strict=True):
             if not is_twin(look, known, config.twins):
                 return Child(mutant, parent)
     return None

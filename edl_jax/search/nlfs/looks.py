@@ -15,6 +15,9 @@ TWIN = 0.01
 """Euclidean distance of two phenotypes up to which the authors' code takes them for one loss."""
 
 
+_CHUNK = 256  # tables that are made at once: few sizes are compiled, and little memory is taken
+
+
 class Look(NamedTuple):
     """What a search compares of a genome.
 
@@ -29,19 +32,30 @@ class Look(NamedTuple):
 
 def tables_of_genomes(genomes: Sequence[Genome]) -> np.ndarray:
     """Return the tables `[P, 2, K]` float32 of genomes, `flip` applied."""
-    if not genomes:
-        return np.zeros((0, 2, SIZE), np.float32)
-    sign = np.where([genome.flip for genome in genomes], np.float32(-1.0), np.float32(1.0))
-    return tables_of_programs(programs_of(stack(genomes))) * sign[:, None, None]
+    found = np.zeros((len(genomes), 2, SIZE), np.float32)
+    for start in range(0, len(genomes), _CHUNK):
+        part = genomes[start : start + _CHUNK]
+        sign = np.where([genome.flip for genome in part], np.float32(-1.0), np.float32(1.0))
+        found[start : start + _CHUNK] = tables_of_programs(programs_of(stack(part))) * sign[:, None, None]
+    return found
 
 
-def look_at(genomes: Sequence[Genome]) -> list[Look]:
-    """Return the looks of valid genomes."""
-    if not genomes:
-        return []
-    phenotypes = check(stack(genomes)).phenotype
-    assert len(phenotypes) == len(genomes), f"expected valid genomes, {POINTS} points each"
-    return [Look(*look) for look in zip(signatures(tables_of_genomes(genomes)), phenotypes, strict=True)]
+def look_at(genomes: Sequence[Genome], phenotypes: np.ndarray | None = None) -> list[Look]:
+    """Return the looks of valid genomes.
+
+    Args:
+      genomes: P genomes.
+      phenotypes: `[P, 1000]` that their check found; None to check them here.
+    """
+    if phenotypes is None and genomes:
+        phenotypes = check(stack(genomes)).phenotype
+        assert len(phenotypes) == len(genomes), f"expected valid genomes, {POINTS} points each"
+    looks = []
+    for start in range(0, len(genomes), _CHUNK):
+        keys = signatures(tables_of_genomes(genomes[start : start + _CHUNK]))
+        assert phenotypes is not None
+        looks += [Look(*look) for look in zip(keys, phenotypes[start : start + _CHUNK], strict=True)]
+    return looks
 
 
 class Looks:
