@@ -1,4 +1,4 @@
-"""Losses that a study tries: the best of finished searches, or losses by name."""
+"""Losses that a study tries: the best of finished searches."""
 
 import itertools
 import re
@@ -10,11 +10,10 @@ import numpy as np
 
 from edl_jax import loss
 from edl_jax.core import status
-from edl_jax.core.config import parse_parameters
 from edl_jax.core.errors import UserError, command, local_path, require
 from edl_jax.core.files import read_json
 from edl_jax.loss.expression import Record
-from edl_jax.search.difference import directions, is_apart
+from edl_jax.search.difference import apart
 from edl_jax.search.loss_tables import table_of_loss
 from edl_jax.search.nlfs import history
 from edl_jax.search.program_tables import tables_of_expressions
@@ -48,15 +47,13 @@ class Candidate(NamedTuple):
         """The name as files and folders have it."""
         return folder_name(self.name)
 
-    def downstream(self, folder: Path) -> tuple[str, tuple[str, ...]]:
-        """Return `loss` and `loss_parameters` of a `DownstreamConfig`; what is not of the zoo is stored in `folder`."""
-        if isinstance(self.loss, loss.NamedArtifact):
-            return self.loss.name, tuple(f"{key}={_number(x)}" for key, x in self.loss.parameters.items())
+    def store(self, folder: Path) -> Path:
+        """Return the file of the loss in `folder`, written where it is not there."""
         path = folder / f"{self.folder}.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             loss.save(self.loss, path)
-        return str(path), ()
+        return path
 
 
 def of_runs(
@@ -82,21 +79,8 @@ def of_runs(
     for run in runs:
         require(runs.count(run) == 1, f"{run} is given twice, expected each search once")
     found = [_found(_name_of_run(i), run, num_classes) for i, run in enumerate(runs)]
-    chosen: list[Candidate] = []
-    vectors: list[np.ndarray] = []
-    distinct = _distinct(found)
-    while part := list(itertools.islice(distinct, _TABLES)):
-        if distance > 0.0:
-            status.say(f"{len(chosen)} of {count} losses chosen")
-            for candidate, vector in zip(part, directions(np.stack([c.table for c in part]), num_classes), strict=True):
-                if len(chosen) < count and is_apart(vector, vectors, distance):
-                    chosen.append(candidate)
-                    vectors.append(vector)
-        else:
-            chosen += part
-        if len(chosen) >= count:
-            break
-    return chosen[:count]
+    status.say("choosing the losses")
+    return apart(_distinct(found), lambda part: np.stack([c.table for c in part]), count, distance, num_classes)
 
 
 def _distinct(found: Sequence[Iterator[Candidate]]) -> Iterator[Candidate]:
@@ -111,43 +95,9 @@ def _distinct(found: Sequence[Iterator[Candidate]]) -> Iterator[Candidate]:
                     yield candidate
 
 
-def of_losses(names: Sequence[str], *, num_classes: int = 10) -> list[Candidate]:
-    """Return losses by name.
-
-    Args:
-      names: names or paths as `loss.get` takes them; hyper-parameters follow a colon, as in `poly1:epsilon=3`.
-      num_classes: C, for the tables of losses that depend on it.
-
-    Raises:
-      UserError: an unknown loss, one that is no sum of g(y_c, p_c), or the same twice.
-    """
-    candidates: list[Candidate] = []
-    for text in names:
-        name, parameters = parse_loss(text)
-        stored = loss.artifact_of(name, **parse_parameters(parameters))
-        if name in loss.names():
-            called = ":".join([name, *([",".join(parameters)] if parameters else [])])
-        else:
-            path = local_path(name).absolute()
-            called = path.parent.name if path.stem == "loss" else f"{path.parent.name}/{path.stem}"
-        for other in candidates:
-            require(other.name != called, f"two of the losses are {called}: give each once, or rename one")
-        candidates.append(Candidate(called, formula_of(stored), stored, _tables([stored], num_classes)[0]))
-    return candidates
-
-
 def folder_name(name: str) -> str:
     """Return the name of a loss as files and folders have it."""
     return re.sub(r"[^\w.=,+-]", "-", name)
-
-
-def parse_loss(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return (canonical name or path, hyper-parameters as `name=number`) of a text such as `poly1:epsilon=3`."""
-    head, colon, rest = text.partition(":")
-    name = loss.canonical_name(head)
-    if colon and name in loss.names():
-        return name, tuple(re.split(r",(?=[^,=]+=)", rest))
-    return loss.canonical_name(text), ()
 
 
 def formula_of(stored: Stored) -> str:
@@ -155,10 +105,6 @@ def formula_of(stored: Stored) -> str:
     if isinstance(stored, loss.Artifact):
         return loss.learned_loss(stored).formula
     return stored.loss().formula
-
-
-def _number(value: Any) -> str:
-    return ",".join(map(_number, value)) if isinstance(value, (tuple, list)) else repr(value)
 
 
 def _name_of_run(place: int) -> str:

@@ -13,7 +13,7 @@ from edl_jax.loss.expression import genome_text
 from edl_jax.search.loss_tables import table_of_loss
 from edl_jax.search.nlfs import history
 from edl_jax.search.tables import same
-from edl_jax.study.candidates import of_losses, of_runs
+from edl_jax.study.candidates import of_runs
 
 
 def test_the_best_of_several_searches_take_turns_and_no_loss_comes_twice(tmp_path):
@@ -54,25 +54,6 @@ def test_what_trains_nearly_like_a_better_loss_is_left_out(tmp_path):
     formulas = ["-y*ln(p)", "-3*y*ln(p)", "-y*ln(p) + 0.01*y*(1-p)", "(y-p)^2", "y*ln(p)"]
     found = of_runs([make_search(tmp_path / "run", formulas)], 10, distance=0.05)
     assert [candidate.name for candidate in found] == ["a1", "a4", "a5"]
-
-
-def test_losses_by_name(tmp_path):
-    run = make_search(tmp_path / "run", ["(y-p)^2", "-y*ln(p)"])
-    names = ["CE", "poly1:epsilon=3", "focal:gamma=1", str(run), str(run / "losses" / "2.safetensors")]
-    found = of_losses(names)
-    called = ["cross_entropy", "poly1:epsilon=3", "focal:gamma=1", "run", "losses/2"]
-    assert [candidate.name for candidate in found] == called
-    assert [candidate.folder for candidate in found][1::3] == ["poly1-epsilon=3", "losses-2"]
-    assert same(found[1].table, table_of_loss(loss.get("poly1", epsilon=3)))
-    assert not same(found[1].table, table_of_loss(loss.get("poly1")))
-    for wrong, message in (
-        (["cross_entropi"], "unknown loss 'cross_entropi': did you mean cross_entropy"),
-        (["poly1:eps=3"], "unknown hyper-parameter 'eps'"),
-        (["ce", "cross_entropy"], "two of the losses are cross_entropy"),
-        (["crammer_singer"], "is no sum of g"),
-    ):
-        with pytest.raises(UserError, match=message):
-            of_losses(wrong)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 from edl_jax.core.errors import UserError
 from edl_jax.study.compare import CompareConfig, TrainingConfig, parse_seeds
 from edl_jax.study.compare.cells import make_cell, settings
-from edl_jax.study.compare.config import parse_loss, united
+from edl_jax.study.compare.config import united
 from edl_jax.study.compare.ledger import Ledger
 from edl_jax.study.compare.plan import make_plan
+from edl_jax.study.loss_spec import parse_loss
 
 TRAINING = TrainingConfig(arch="mlp", dataset="digits", epochs=2, warmup_epochs=0.0)
 TUNED = dataclasses.replace(TRAINING, val_size=200)

@@ -13,7 +13,7 @@ from edl_jax import loss
 from edl_jax.core.errors import UserError
 from edl_jax.core.stopping import Stop, Stopped
 from edl_jax.search.tables import LOG_P
-from edl_jax.study.candidates import Candidate, of_losses
+from edl_jax.study.candidates import Candidate
 from edl_jax.study.stages import Stage, train
 
 
@@ -145,19 +145,20 @@ def test_a_directory_is_of_one_stage(tmp_path, losses):
 def test_downstream_runs_of_a_stage_read_no_test_image(tmp_path):
     stage = Stage.parse("mlp:epochs=2,batch_size=32,lr=0.1,train_size=400")
     steep = loss.FormulaArtifact.from_formula("-1e30*y*ln(p)")
-    candidates = [*of_losses(["poly1:epsilon=3"]), Candidate("a/2", "steep", steep, 1e30 * ENTROPY)]
+    plain = loss.FormulaArtifact.from_formula("-y*ln(p)")
+    candidates = [Candidate("a1", "plain", plain, ENTROPY), Candidate("a/2", "steep", steep, 1e30 * ENTROPY)]
     directory = tmp_path / "s"
     found, diverged = train(stage, candidates, digits(), seed=0, directory=directory)
     assert (diverged.name, diverged.error, diverged.loss) == ("a/2", math.inf, math.inf)
     assert sorted(path.name for path in directory.iterdir()) == [
-        *("a-2", "losses", "poly1-epsilon=3", "results.jsonl", "stage.json")
+        *("a-2", "a1", "losses", "results.jsonl", "stage.json")
     ]
-    rows = [json.loads(line) for line in (directory / "poly1-epsilon=3" / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (directory / "a1" / "metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=lambda row: row["val_accuracy"])
     assert (found.error, found.loss, found.steps) == (1.0 - best["val_accuracy"], best["val_nll"], 2 * (360 // 32))
     assert best["val_accuracy"] == best["test_accuracy"]
-    result = json.loads((directory / "poly1-epsilon=3" / "result.json").read_text())
-    assert (result["loss_parameters"], result["train_size"], result["val_size"]) == (["epsilon=3"], 360, 40)
+    result = json.loads((directory / "a1" / "result.json").read_text())
+    assert (result["train_size"], result["val_size"]) == (360, 40)
     # A run that ended before its result was kept is not made again.
     (directory / "results.jsonl").unlink()
     assert train(stage, candidates, digits(), seed=0, directory=directory)[0] == found

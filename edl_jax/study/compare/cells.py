@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from edl_jax import data
 from edl_jax.downstream import DownstreamConfig
-from edl_jax.study.compare.config import CompareConfig, LossSpec, parse_loss, training_of
+from edl_jax.study.compare.config import CompareConfig, training_of
+from edl_jax.study.loss_spec import LossSpec, parse_loss
 
 DROP_IN, TUNED = "drop-in", "tuned"
 MODES = (DROP_IN, TUNED)

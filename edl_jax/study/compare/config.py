@@ -5,14 +5,15 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import tyro
 
-from edl_jax import data, loss, models
-from edl_jax.core.config import CHANGES, GROWS, parse_parameters
+from edl_jax import data, models
+from edl_jax.core.config import CHANGES, GROWS
 from edl_jax.core.errors import UserError, choose, require
 from edl_jax.downstream import DownstreamConfig
+from edl_jax.study.loss_spec import LossSpec, parse_loss
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _MOST_SEEDS = 10_000
@@ -29,44 +30,6 @@ class TrainingConfig(DownstreamConfig):
     loss_parameters: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     label_noise: Annotated[float, tyro.conf.Fixed, tyro.conf.Suppress] = 0.0
     seed: Annotated[int, tyro.conf.Fixed, tyro.conf.Suppress] = 0
-
-
-class LossSpec(NamedTuple):
-    """A loss of the grid.
-
-    Attributes:
-      name: name or path, as `edl_jax.loss.get` takes it.
-      parameters: `name=number` pairs.
-    """
-
-    name: str
-    parameters: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """Return what one types for it: `poly1:epsilon=2`."""
-        return ":".join((self.name, *self.parameters))
-
-    @property
-    def title(self) -> str:
-        """Return what figures call it."""
-        return loss.title(self.name, parse_parameters(self.parameters))
-
-    @property
-    def identity(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """Return what two spellings of one loss share."""
-        return self.name, tuple(sorted(parse_parameters(self.parameters).items()))
-
-
-def parse_loss(text: str) -> LossSpec:
-    """Return the loss of `NAME[:PARAMETER=NUMBER ...]`, such as `poly1:epsilon=2` or `sce:alpha=0.1:beta=1`.
-
-    Raises:
-      UserError: a hyper-parameter of another form.
-    """
-    name, *parameters = re.split(r":(?=\w+=)", text)
-    parse_parameters(parameters)
-    return LossSpec(loss.canonical_name(name), tuple(parameters))
 
 
 def parse_seeds(words: Iterable[str]) -> tuple[int, ...]:
@@ -226,8 +189,3 @@ def training_of(config: CompareConfig, **changes: Any) -> DownstreamConfig:
         field.name: getattr(config.training, field.name) for field in dataclasses.fields(DownstreamConfig)
     }
     return DownstreamConfig(**{**fields, **changes})
-
-
-def hyper_parameters(spec: LossSpec) -> dict[str, Any]:
-    """Return the hyper-parameters of a loss, as `edl_jax.loss.get` takes them."""
-    return parse_parameters(spec.parameters)

@@ -8,8 +8,9 @@ from pathlib import Path
 from edl_jax.plot import comparison
 from edl_jax.plot.style import draw_all
 from edl_jax.study.compare.cells import DROP_IN, Setting
-from edl_jax.study.compare.config import CompareConfig, parse_loss
+from edl_jax.study.compare.config import CompareConfig
 from edl_jax.study.compare.statistics import METRICS, Group, Metric, Row
+from edl_jax.study.loss_spec import parse_loss
 
 _AGAIN = "give the command with --out and --report-only"
 

@@ -17,7 +17,7 @@ from edl_jax.loss.registry import digest
 from edl_jax.plot.style import check_format
 from edl_jax.study.compare import directory, report
 from edl_jax.study.compare.cells import make_cell, settings
-from edl_jax.study.compare.config import CompareConfig, hyper_parameters
+from edl_jax.study.compare.config import CompareConfig
 from edl_jax.study.compare.leases import LeaseTimes
 from edl_jax.study.compare.ledger import DIVERGED, Ledger
 from edl_jax.study.compare.monitor import Monitor
@@ -126,7 +126,7 @@ def _check_cells(config: CompareConfig, options: WorkOptions) -> dict[str, Input
     """
     status.say("checking losses, models and data sets")
     for spec in config.specs:  # which takes no time
-        loss.get(spec.name, **hyper_parameters(spec))
+        loss.get(spec.name, **spec.hyper_parameters)
     sequence = RunSequence(options.data_dir, options.cache_dir)
     inputs: dict[str, Input] = {}
     checked: set[tuple[str, str]] = set()

@@ -7,10 +7,10 @@ from typing import Annotated
 import tyro
 
 from edl_jax import data, loss
-from edl_jax.core.config import GROWS, parse_parameters
+from edl_jax.core.config import GROWS
 from edl_jax.core.errors import UserError, require
 from edl_jax.downstream import DownstreamConfig
-from edl_jax.study.candidates import parse_loss
+from edl_jax.study.loss_spec import parse_loss
 from edl_jax.study.stages import Stage
 
 _ADAM = "optimizer=adam,schedule=cosine,warmup=0.1"
@@ -61,10 +61,10 @@ class EliminateConfig:
         self._check_stages()
         self._check_final()
         require(len(self.baselines) > 0, "baselines is empty, expected at least cross_entropy, to compare with")
-        for text in self.baselines:
-            name, parameters = parse_loss(text)
-            loss.get(name, **parse_parameters(parameters))
-        named = tuple(":".join(filter(None, [name, ",".join(rest)])) for name, rest in map(parse_loss, self.baselines))
+        specs = [parse_loss(text) for text in self.baselines]
+        for spec in specs:
+            loss.get(spec.name, **spec.hyper_parameters)
+        named = tuple(spec.text for spec in specs)
         object.__setattr__(self, "baselines", named)
         for name in named:
             require(named.count(name) == 1, f"{name} is given twice in baselines, expected each loss once")

@@ -23,11 +23,12 @@ from edl_jax.loss.artifacts.file import RUN_FILENAME
 from edl_jax.plot.style import check_format
 from edl_jax.search.tables import signatures
 from edl_jax.study import stages
-from edl_jax.study.candidates import Candidate, folder_name, of_runs, parse_loss
+from edl_jax.study.candidates import Candidate, folder_name, of_runs
 from edl_jax.study.eliminate import figures, finals, report
 from edl_jax.study.eliminate.config import EliminateConfig
 from edl_jax.study.eliminate.finals import Finalist
 from edl_jax.study.eliminate.report import Round
+from edl_jax.study.loss_spec import parse_loss
 from edl_jax.study.stages.results import order
 from edl_jax.training.progress import format_duration
 
@@ -105,8 +106,7 @@ def _check(config: EliminateConfig, found: Sequence[Candidate], datasets: Datase
     for stage in config.rounds:
         stages.check(stage, datasets[stage.image_size])
     for text in config.baselines:
-        name, parameters = parse_loss(text)
-        settings = finals.settings(config.classifier, Finalist(text, name, parameters))
+        settings = finals.settings(config.classifier, Finalist(text, *parse_loss(text)))
         try:
             prepare_task(settings, None, None, datasets[settings.image_size])
         except UserError as error:
@@ -162,11 +162,7 @@ def _eliminate(
 def _store(path: Path, last: Round) -> dict[str, Path]:
     """Return survivor -> file of its loss, written where it is not there; the best is OUT/loss.safetensors, too."""
     by_name = {candidate.name: candidate for candidate in last.candidates}
-    files = {name: path / "losses" / f"{folder_name(name)}.safetensors" for name in last.survivors}
-    for name, file in files.items():
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            loss.save(by_name[name].loss, file)
+    files = {name: by_name[name].store(path / "losses") for name in last.survivors}
     best = path / RUN_FILENAME
     if not best.is_file():
         loss.save(by_name[last.survivors[0]].loss, best)

@@ -221,8 +221,7 @@ def _train_models(stage: Stage, dataset: data.Dataset, seed: int, chunks: _Chunk
         if place == 1:
             seconds = chunks.done[left[0].name].seconds * (len(left) - 1)
             tqdm.write(f"about {format_duration(seconds)} for the {len(left) - 1} losses left", file=sys.stderr)
-        name, parameters = candidate.downstream(chunks.directory / "losses")
-        config = dataclasses.replace(settings, loss=name, loss_parameters=parameters)
+        config = dataclasses.replace(settings, loss=str(candidate.store(chunks.directory / "losses")))
         chunks.keep([_train_model(config, dataset, candidate, chunks)])
 
 
