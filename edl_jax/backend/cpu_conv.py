@@ -93,6 +93,10 @@ def blocks(x: jax.Array, kernel: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def columns(pad: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return the convolution of stride 1 as a product of the patches of `x` [N, H, W, I] and the `kernel`."""
+    return _columns(pad, x, kernel)
+
+
+def _columns(pad: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     size, _, inputs, outputs = kernel.shape
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     # Two steps, along rows and then along columns, copy longer stretches than one.
@@ -104,7 +108,7 @@ def columns(pad: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _columns_forward(pad: int, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return columns(pad, x, kernel), (x, kernel)
+    return _columns(pad, x, kernel), (x, kernel)
 
 
 def _columns_backward(pad: int, kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -121,7 +125,7 @@ def shifts(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _shifts_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return shifts(x, kernel), (x, kernel)
+    return convolution(x, kernel, 1, 1), (x, kernel)
 
 
 def _shifted(x: jax.Array, axis: int, distances: tuple[int, ...]) -> jax.Array:
@@ -158,7 +162,7 @@ def phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _phases_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return phases(x, kernel), (x, kernel)
+    return convolution(x, kernel, 2, 1), (x, kernel)
 
 
 def _phases_backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:

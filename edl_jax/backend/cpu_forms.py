@@ -1,7 +1,8 @@
 """Forms of layers that XLA compiles well for a CPU: the same numbers as Flax's, fewer passes over memory.
 
 `layers` chooses them where the default backend is a CPU; other backends keep Flax's. What each is worth:
-`benchmarks/downstream_vs_torch.py --tries`.
+`benchmarks/downstream_vs_torch.py --tries`. Forward rules call no function that has one: so a gradient can be
+differentiated forwards, as products with Hessians are made.
 """
 
 import flax.linen as nn
@@ -17,11 +18,15 @@ def relu(x: jax.Array) -> jax.Array:
     As a selection rather than a maximum: XLA computes a maximum with a constant again in each operation that reads
     it, in transposes too, with whatever came before it.
     """
+    return _positive(x)
+
+
+def _positive(x: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, jnp.zeros((), x.dtype), x)
 
 
 def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    y = relu(x)
+    y = _positive(x)
     return y, y
 
 
@@ -44,12 +49,16 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
     Of equal maxima the first, row by row, takes the gradient, as in Flax and PyTorch.
     """
+    return _largest(x)
+
+
+def _largest(x: jax.Array) -> jax.Array:
     a, b, c, d = _quarters(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
 def _pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return max_pool_2x2(x), x
+    return _largest(x), x
 
 
 def _pool_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:

@@ -30,6 +30,7 @@ COMMANDS = {
     "eliminate": ("eliminate", "eliminate the losses of searches on larger networks, stage by stage"),
     "surrogate-study": ("surrogate_study", "how far small networks rank losses as larger ones do"),
     "transfer": ("transfer", "how far synthetic predictions resemble those of networks while they train"),
+    "flatness": ("flatness", "how flat the minima are that losses lead to"),
     "losses": ("losses", "list the losses, describe one, compare them"),
     "downstream": ("downstream", "train an image classifier with a loss (stage 2)"),
     "evaluate": ("evaluate", "metrics and figures of a trained classifier, on its data set or another"),
@@ -40,7 +41,7 @@ COMMANDS = {
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
 # Those that make a run: they are given the signals, and stop when it suits the run.
-RUNS = ("pretrain", "ablate", "search", "eliminate", "surrogate-study", "transfer", "downstream", "compare")
+RUNS = ("pretrain", "ablate", "search", "eliminate", "surrogate-study", "transfer", "flatness", "downstream", "compare")
 
 # A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -19,14 +19,21 @@ def draw(*shape, seed=0):
 
 
 def assert_alike(function, expected, *arguments):
-    """Compare values, and gradients for one random cotangent, of two functions that are compiled as one program."""
+    """Compare two functions that are compiled as one program.
+
+    Values, gradients for one random cotangent, and how these change along the arguments: forwards over backwards.
+    """
 
     @jax.jit
     def both(*arguments):
         results = []
         for one in (function, expected):
-            value, backward = jax.vjp(one, *arguments)
-            results.append((value, backward(draw(*value.shape, seed=9).astype(value.dtype))))
+
+            def gradients(*arguments, one=one):
+                value, backward = jax.vjp(one, *arguments)
+                return value, backward(draw(*value.shape, seed=9).astype(value.dtype))
+
+            results.append(jax.jvp(gradients, arguments, arguments))
         return results
 
     assert_close(*both(*arguments))
@@ -171,7 +178,7 @@ def test_networks_have_the_gradients_of_the_plain_form(monkeypatch, arch):
 
 
 def test_first_and_second_derivatives_are_those_of_the_plain_form(monkeypatch):
-    """The second by reverse mode twice, as losses learned through a training step need them."""
+    """The second by reverse mode twice, as losses learned through a training step need them, and forwards."""
 
     class Net(nn.Module):
         @nn.compact
@@ -196,7 +203,8 @@ def test_first_and_second_derivatives_are_those_of_the_plain_form(monkeypatch):
         results = []
         for cpu in (True, False):
             monkeypatch.setattr(layers, "on_cpu", lambda cpu=cpu: cpu)
-            results.append(jax.grad(slope, has_aux=True)(params))
+            product = jax.jvp(jax.grad(total), (params,), (params,))[1]
+            results.append((jax.grad(slope, has_aux=True)(params), product))
         return results
 
     assert_close(*both(variables["params"]), tolerance=1e-4)

@@ -11,6 +11,7 @@ from edl_jax.pretrain import PretrainConfig
 from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
 from edl_jax.study.eliminate import EliminateConfig
+from edl_jax.study.flatness import FlatnessConfig
 from edl_jax.study.surrogates import SurrogateConfig
 from edl_jax.study.transfer import TransferConfig
 
@@ -18,6 +19,7 @@ CONFIGS = {
     "ablate": AblateConfig(),
     "downstream": DownstreamConfig(),
     "eliminate": EliminateConfig(),
+    "flatness": FlatnessConfig(),
     "pretrain": PretrainConfig(),
     "search": SearchConfig(),
     "surrogate-study": SurrogateConfig(),

@@ -37,6 +37,7 @@ COMMANDS = {
     "eliminate": ("eliminate", "SEARCH", "--config", "debug", "--stages", _STAGES[0], _STAGES[1]),
     "surrogate-study": ("surrogate-study", "--config", "debug", "--repeat"),
     "transfer": ("transfer", "--config", "debug"),
+    "flatness": ("flatness", "TRAINED", "--config", "debug"),
 }
 
 
@@ -53,11 +54,15 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
+# What a word of a command stands for: the directory of a run that another command has finished.
+RUNS = {"SEARCH": "search", "TRAINED": "downstream steps"}
+
+
 @functools.cache
-def searched() -> str:
-    """Return the directory of a finished search: what SEARCH is in a command."""
-    out = Path(tempfile.mkdtemp(prefix="edl-jax-")) / "search"
-    ended = finish("search", out)
+def finished(name: str) -> str:
+    """Return the directory of a finished run of a command."""
+    out = Path(tempfile.mkdtemp(prefix="edl-jax-")) / name.split()[0]
+    ended = finish(name, out)
     assert ended.code == 0, ended.err
     atexit.register(shutil.rmtree, out.parent, ignore_errors=True)
     return str(out)
@@ -67,7 +72,7 @@ def start(name: str, out: Path) -> subprocess.Popen:
     """Start a command, resuming what is there."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     resume = ["--resume"] if out.is_dir() else []
-    arguments = [searched() if word == "SEARCH" else word for word in COMMANDS[name]]
+    arguments = [finished(RUNS[word]) if word in RUNS else word for word in COMMANDS[name]]
     line = [sys.executable, str(ROOT / "run.py"), *arguments, "--out", str(out), *resume]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(line, env=environment, text=True, **streams)
