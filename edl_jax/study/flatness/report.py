@@ -1,17 +1,14 @@
 """What a comparison of minima says: report.md and a table as CSV."""
 
-import csv
-import io
-import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edl_jax.core.files import write_atomic
-from edl_jax.search.report import escaped
+from edl_jax.core import markdown
+from edl_jax.core.files import write_atomic, write_csv
 from edl_jax.study.flatness.measure import Curvature, Mean, Measured
 from edl_jax.study.flatness.network import OWN, REFERENCE
 
@@ -80,14 +77,14 @@ def write(
       figures: files below the folder, embedded in this order.
       tolerance: as of `rows`.
     """
-    write_atomic(folder / "flatness.csv", _csv(table))
+    write_csv(folder / "flatness.csv", [*table[0]], [[*line.values()] for line in table])
     parts = [
         "# How flat are the minima?",
-        _table(("setting", "value"), [(escaped(name), escaped(value)) for name, value in facts.items()]),
+        markdown.settings(facts),
         "All are of the mean loss over the same number of training images, with labels as trained on, without "
         "augmentation and weight decay, batch normalisation by the statistics of the run.",
         "## Networks",
-        _table(
+        markdown.table(
             (
                 "run",
                 "what",
@@ -116,9 +113,7 @@ def write(
             _curvatures(found, tolerance, own=True),
         ]
     parts += _by_loss(table)
-    for figure in figures:
-        place = Path(os.path.relpath(figure, folder)).as_posix()
-        parts.append(f"![{figure.stem}](<{place}>)")
+    parts += markdown.images(figures, folder)
     write_atomic(folder / "report.md", ("\n\n".join(parts) + "\n").encode())
 
 
@@ -137,8 +132,8 @@ def _network(each: Measured) -> tuple[object, ...]:
     own = each.losses.get(OWN, each.losses[REFERENCE])
     accuracy = each.network.test_accuracy
     return (
-        escaped(each.network.name),
-        escaped(each.network.title),
+        markdown.escaped(each.network.name),
+        markdown.escaped(each.network.title),
         each.parameters,
         each.network.epoch,
         "–" if accuracy is None else f"{accuracy:.4f}",
@@ -155,9 +150,9 @@ def _curvatures(found: Sequence[Measured], tolerance: float, *, own: bool) -> st
         scale = c.scale if own else 1.0
         shown = [f"{c.scale:.3g}"] if own else []
         rest = (_mean(c.trace, scale), _mean(c.normalised, scale), f"{rise(each, c.loss) / scale:.3g}")
-        lines.append((escaped(each.network.name), *shown, _eigenvalues(c, tolerance, scale), *rest))
+        lines.append((markdown.escaped(each.network.name), *shown, _eigenvalues(c, tolerance, scale), *rest))
     header = ("run", *(["scale"] if own else []), "largest eigenvalues", "trace", "normalised trace", "rise")
-    return _table(header, lines)
+    return markdown.table(header, lines)
 
 
 def _eigenvalues(c: Curvature, tolerance: float, scale: float) -> str:
@@ -179,11 +174,11 @@ def _by_loss(table: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     names = ("test_accuracy", "eigenvalue_1", "trace", "normalised_trace", "rise_at_half")
     lines = [
-        (escaped(title), len(group), *(_spread([row[name] for row in group]) for name in names))
+        (markdown.escaped(title), len(group), *(_spread([row[name] for row in group]) for name in names))
         for title, group in groups.items()
     ]
     header = ("loss", "runs", "test accuracy", "largest eigenvalue", "trace", "normalised trace", "rise")
-    return ["## By loss", "Of cross-entropy: mean ± standard deviation over runs.", _table(header, lines)]
+    return ["## By loss", "Of cross-entropy: mean ± standard deviation over runs.", markdown.table(header, lines)]
 
 
 def _spread(values: Sequence[float | None]) -> str:
@@ -192,16 +187,3 @@ def _spread(values: Sequence[float | None]) -> str:
         return "–"
     mean = f"{statistics.fmean(known):.4g}"
     return f"{mean} ± {statistics.stdev(known):.2g}" if len(known) > 1 else mean
-
-
-def _csv(table: Sequence[Mapping[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(list(table[0]))
-    writer.writerows([["" if x is None else x for x in line.values()] for line in table])
-    return text.getvalue().encode()
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    body = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in body)
