@@ -71,6 +71,12 @@ def write(directory: Path, results: Sequence[Result]) -> None:
     write_atomic(directory / _RESULTS, "".join(f"{line}\n" for line in lines).encode())
 
 
+def count(directory: Path) -> int:
+    """Return how many losses a directory has results of."""
+    file = directory / _RESULTS
+    return len(file.read_bytes().splitlines()) if file.is_file() else 0
+
+
 def _read(file: Path) -> list[Result]:
     """Return the results of a file; a damaged line costs a warning, and is made again."""
     found = []

@@ -104,8 +104,9 @@ def train(
     with bar:
         for block in begun:
             run(block)
-        if left:
-            bar.write(_estimate(left, done), file=sys.stderr)
+        kept = [stages.count(folder / block.folder(found[block.network])) for block in left]
+        if sum(kept) < sum(block.stop - block.start for block in left):
+            bar.write(_estimate(left, kept, done), file=sys.stderr)
         for block in left:
             run(block)
     outcomes = {seed: [_outcome(stage, _of(done, i, seed)) for i, stage in enumerate(found)] for seed in seeds}
@@ -140,9 +141,9 @@ def _chance(stage: Stage, dataset: data.Dataset) -> Chance:
     return Chance(1.0 - float(np.bincount(labels).max()) / len(labels), round(stage.validation * size))
 
 
-def _estimate(left: Sequence[_Block], done: Mapping[_Block, Sequence[Result]]) -> str:
-    """Return a line that says how long the blocks that are left will take."""
+def _estimate(left: Sequence[_Block], kept: Sequence[int], done: Mapping[_Block, Sequence[Result]]) -> str:
+    """Return a line that says how long the blocks will take, of which some trainings are kept from before."""
     seconds = {block.network: float(np.mean([result.seconds for result in results])) for block, results in done.items()}
-    total = sum((block.stop - block.start) * seconds[block.network] for block in left)
-    count = sum(block.stop - block.start for block in left)
-    return f"estimate: up to {count} trainings are left, about {format_duration(total)}"
+    counts = [block.stop - block.start - have for block, have in zip(left, kept, strict=True)]
+    total = sum(count * seconds[block.network] for block, count in zip(left, counts, strict=True))
+    return f"estimate: up to {sum(counts)} trainings are left, about {format_duration(total)}"
