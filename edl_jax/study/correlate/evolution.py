@@ -61,11 +61,11 @@ def read_plans(mixtures: Sequence[str], generations: Sequence[int], num_classes:
                 config, num_classes=num_classes, seed=seed, runs=1, generations=generations[-1]
             ).settled()
         except UserError as error:
-            raise UserError(f"mixtures: {text}: {error}") from error
+            raise UserError(f"mixture {text!r}: {error}") from error
         kind = config.network.kind
         require(
             is_separable(config.network),
-            f"mixtures: {text} evolves a {kind} network, which is no function of one variable per class: expected kind "
+            f"mixture {text!r} evolves a {kind} network, which is no function of one variable per class: expected kind "
             "true_class, monotone_true_class, per_class or monotone",
         )
         plans.append(Plan(text, config))
@@ -119,7 +119,7 @@ def _read(text: str) -> PretrainConfig:
         key, equals, value = (part.strip() for part in item.partition("="))
         require(
             bool(key and equals and value),
-            f"mixtures: {item!r} of {text} is not of the form KEY=VALUE, such as severity=margin",
+            f"mixture {text!r}: {item!r} is not of the form KEY=VALUE, such as severity=margin",
         )
         *outer, last = key.split(".")
         inner = values
@@ -128,8 +128,8 @@ def _read(text: str) -> PretrainConfig:
         try:
             inner[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UserError(f"mixtures: {item!r} of {text} has a value that cannot be read: quote it") from error
-    return override(config, values, source=f"mixtures: {text}")
+            raise UserError(f"mixture {text!r}: the value of {key} cannot be read: quote it") from error
+    return override(config, values, source=f"mixture {text!r}")
 
 
 def _stored(files: Sequence[Path]) -> list[loss.Artifact] | None:

@@ -57,7 +57,7 @@ def known(texts: Sequence[str], num_classes: int) -> list[Source]:
             artifact = loss.FormulaArtifact.from_formula(text)
         except FormulaError as error:
             if set(text) & set("()*/+ "):
-                raise UserError(f"losses: {text!r} is no formula: {error}") from error
+                raise UserError(f"loss {text!r} is no formula: {error}") from error
             loss.get(text)  # says which names there are
             raise
         found.append(Source(f"formula-{place}", FORMULA, "a formula", artifact))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from edl_jax.core.files import read_json, write_json
 from edl_jax.core.stopping import Stop
+from edl_jax.loss.quick import quick_options
 from edl_jax.search.synthetic_tasks import KINDS, Regime, Tasks, make_tasks, train_with
 from edl_jax.search.tables import logit_gradient, signatures
 from edl_jax.study.candidates import Candidate
@@ -23,6 +24,7 @@ LR = 0.05
 """Learning rate: of 0.01, 0.02, 0.05, 0.1 and 0.2 the one at which cross-entropy does best in the mean of all tasks."""
 NOISES = {"students_clean": 0.0, "students_noisy": 0.3}
 _AT_ONCE = 4  # losses of a call
+_LITTLE = 64  # students of a kind and noise that take less time than to compile well
 _KEY = 9
 _LOGGER = logging.getLogger("edl_jax")
 
@@ -51,6 +53,8 @@ def train(
     keys = signatures(np.stack([candidate.table for candidate in candidates]))
     done = _read(file)
     left = [i for i, key in enumerate(keys) if key not in done]
+    # The same for a study that is resumed: code that is compiled quickly differs by rounding.
+    program = _training(quick=len(candidates) * tasks <= _LITTLE)
     with tqdm(total=len(candidates), unit="loss", desc="students", disable=not sys.stderr.isatty()) as bar:
         bar.update(len(candidates) - len(left))
         if left:
@@ -64,7 +68,7 @@ def train(
             sums: dict[str, list[Any]] = {number: [] for number in NOISES}
             for setting in settings:
                 stop.check(f"{bar.n} of {bar.total} losses of synthetic tasks")
-                found = np.asarray(_train(jnp.asarray(padded), np.float32(LR), setting.tasks, key, regime))
+                found = np.asarray(program(jnp.asarray(padded), np.float32(LR), setting.tasks, key, regime))
                 sums[setting.number].append(found)
                 bar.set_postfix_str(setting.kind)
             for row, i in enumerate(part):
@@ -75,15 +79,27 @@ def train(
 
 
 def _settings(key: jax.Array, tasks: int, regime: Regime) -> list[_Setting]:
-    keys = jax.random.split(jax.random.fold_in(key, 1), tasks)
-    return [
-        _Setting(number, kind, make_tasks(keys, kind, np.float32(noise), regime))
-        for number, noise in NOISES.items()
-        for kind in KINDS
-    ]
+    drawn = _drawing(regime)(jax.random.split(jax.random.fold_in(key, 1), tasks))
+    names = [(number, kind) for number in NOISES for kind in KINDS]
+    return [_Setting(*name, found) for name, found in zip(names, drawn, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=4)
+@functools.cache
+def _drawing(regime: Regime) -> "jax.stages.Wrapped":
+    """Return keys `[T]` -> the tasks of each noise and kind, in one program, which runs once."""
+
+    def draw(keys: jax.Array) -> list[Tasks]:
+        return [make_tasks(keys, kind, np.float32(noise), regime) for noise in NOISES.values() for kind in KINDS]
+
+    return jax.jit(draw, compiler_options=quick_options())
+
+
+@functools.cache
+def _training(quick: bool) -> "jax.stages.Wrapped":
+    """Return `_train` as a program."""
+    return jax.jit(_train, static_argnums=4, compiler_options=quick_options() if quick else None)
+
+
 def _train(tables: jax.Array, lr: jax.Array, tasks: Tasks, key: jax.Array, regime: Regime) -> jax.Array:
     """Return the test accuracy `[P, T]` of a student for each table `[P, 2, K]` and task."""
 
