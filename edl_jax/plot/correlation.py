@@ -56,6 +56,8 @@ class Dot(NamedTuple):
 def draw_scatter(path: Path, panels: Sequence[Panel], *, title: str, chance: float) -> None:
     """Draw accuracy against numbers, a panel a number, coloured by family.
 
+    Axes fit the losses that trained: values beyond are drawn at the edge, and accuracies below a guess's at that.
+
     Args:
       path: file to write, as its suffix says.
       panels: of the same losses.
@@ -82,18 +84,18 @@ def draw_scatter(path: Path, panels: Sequence[Panel], *, title: str, chance: flo
 def _draw_panel(axis: Any, panel: Panel, families: Sequence[str], chance: float) -> None:
     dress(axis)
     shown = np.isfinite(panel.x)
-    is_log = panel.logarithmic and _differ(panel.x[shown])
-    low, high = _limits(panel.x[shown], is_log)
-    x = np.clip(panel.x, low, high)
+    right = shown & ~panel.failed
+    fitted = panel.x[right] if right.any() else panel.x[shown]
+    is_log = panel.logarithmic and _differ(fitted)
+    low, high = _limits(fitted, is_log)
+    x, y = np.clip(panel.x, low, high), np.maximum(panel.y, chance)
     family = np.array(panel.families)
     for i, name in enumerate(families):
-        chosen = shown & (family == name)
+        chosen = right & (family == name)
         style = {"s": 18, "color": COLOURS[i % len(COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
-        right = chosen & ~panel.failed
-        axis.scatter(x[right], panel.y[right], **style, lw=0, alpha=0.85, zorder=3, label=literal(name))
-    axis.scatter(
-        x[shown & panel.failed], panel.y[shown & panel.failed], 16, color=GREY, marker="x", lw=0.9, label="failed"
-    )
+        axis.scatter(x[chosen], y[chosen], **style, lw=0, alpha=0.85, zorder=3, label=literal(name))
+    failed = shown & panel.failed
+    axis.scatter(x[failed], y[failed], 16, color=GREY, marker="x", lw=0.9, label="failed")
     axis.axhline(chance, color=GREY, lw=0.8, ls=":", label="a guess")
     if is_log:
         axis.set_xscale("log")

@@ -43,7 +43,7 @@ class CorrelateConfig:
         "label_smoothing",
         "sce",
         "taylor_cross_entropy",
-        "edl",
+        "ace",
     )
     """Known losses by name, NAME:PARAMETER=NUMBER, or formulas in y and p."""
     random: int = 6
