@@ -29,6 +29,7 @@ COMMANDS = {
     "search": ("search", "search for a loss by training networks with its candidates"),
     "eliminate": ("eliminate", "eliminate the losses of searches on larger networks, stage by stage"),
     "surrogate-study": ("surrogate_study", "how far small networks rank losses as larger ones do"),
+    "correlate": ("correlate", "which pretraining number predicts the accuracy of networks"),
     "transfer": ("transfer", "how far synthetic predictions resemble those of networks while they train"),
     "flatness": ("flatness", "how flat the minima are that losses lead to"),
     "losses": ("losses", "list the losses, describe one, compare them"),
@@ -41,7 +42,18 @@ COMMANDS = {
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
 # Those that make a run: they are given the signals, and stop when it suits the run.
-RUNS = ("pretrain", "ablate", "search", "eliminate", "surrogate-study", "transfer", "flatness", "downstream", "compare")
+RUNS = (
+    "pretrain",
+    "ablate",
+    "search",
+    "eliminate",
+    "surrogate-study",
+    "correlate",
+    "transfer",
+    "flatness",
+    "downstream",
+    "compare",
+)
 
 # A message, not a traceback: the disk is full or over quota, or the file is read-only or not ours.
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

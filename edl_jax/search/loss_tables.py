@@ -1,14 +1,16 @@
 """Tables of losses that exist: any function of logits and labels that is a sum of g(y_c, p_c) over the classes."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edl_jax.core.errors import UserError, require
-from edl_jax.loss import Loss, LossFunction
+from edl_jax.loss import Artifact, Loss, LossFunction, NetworkConfig, check_num_classes, learned_loss
 from edl_jax.loss.expression import Record
+from edl_jax.loss.networks.kinds import g0, g1, is_separable
 from edl_jax.loss.quick import quick_options
 from edl_jax.search.program_tables import tables_of_expressions
 from edl_jax.search.tables import EXACT_LOG_P, SIZE, logit_gradient, table_of_slopes
@@ -70,6 +72,43 @@ def table_of_loss(loss: Loss, num_classes: int = 10) -> np.ndarray:
         "brier, a formula or a per_class network",
     )
     return table
+
+
+def table_of_artifact(artifact: Artifact, num_classes: int = 10) -> np.ndarray:
+    """Return the table `[2, K]` float32 of a learned loss.
+
+    Networks of one architecture that are functions of one variable per class share a program.
+
+    Args:
+      artifact: the loss.
+      num_classes: C, at least 3.
+
+    Raises:
+      UserError: as `table_of_loss`, or a loss that is made for another number of classes.
+    """
+    try:
+        check_num_classes(artifact, num_classes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not is_separable(artifact.network):
+        return table_of_loss(learned_loss(artifact), num_classes)
+    c = artifact.calibration
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), artifact.params)
+        true, wrong = (np.asarray(x) for x in _network_slopes(artifact.network, params, EXACT_LOG_P))
+    scale, _ = c.at(np.asarray(num_classes, np.float64))
+    true = np.where(c.tail_log_p > EXACT_LOG_P, c.tail_slope, true)
+    return table_of_slopes(scale * np.stack([wrong, true]))
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=quick_options())
+def _network_slopes(network: NetworkConfig, params: Any, log_p: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the slopes of g1 and g0 `[K]` at ln p `[K]`."""
+
+    def slopes(function: Any) -> jax.Array:
+        return jax.jvp(lambda x: function(network, params, x), (log_p,), (jnp.ones_like(log_p),))[1]
+
+    return slopes(g1), slopes(g0)
 
 
 def _probes(num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -263,6 +263,7 @@ HELP = {
     "data": "data prepare NAME",
     "search": "--method --arch --local-search --gp.generations --seeds --resume",
     "surrogate-study": "RUNS --surrogates --candidates --repeat --dataset --seed --resume --out --data-dir",
+    "correlate": "RUNS --mixtures --generations --losses --random --networks --seeds --config --resume --data-dir",
     "transfer": "RUNS --mixture --examples --epochs --seed --config --resume --overwrite --out --data-dir",
     "flatness": "RUNS --examples --eigenvalues --iterations --probes --directions --grid --config --resume --overwrite",
     "data prepare": "NAME --archive --data-dir",

@@ -10,6 +10,7 @@ from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.search import SearchConfig
 from edl_jax.study.ablate.study import AblateConfig
+from edl_jax.study.correlate import CorrelateConfig
 from edl_jax.study.eliminate import EliminateConfig
 from edl_jax.study.flatness import FlatnessConfig
 from edl_jax.study.surrogates import SurrogateConfig
@@ -17,6 +18,7 @@ from edl_jax.study.transfer import TransferConfig
 
 CONFIGS = {
     "ablate": AblateConfig(),
+    "correlate": CorrelateConfig(),
     "downstream": DownstreamConfig(),
     "eliminate": EliminateConfig(),
     "flatness": FlatnessConfig(),

@@ -36,6 +36,7 @@ COMMANDS = {
     "search": ("search", "--config", "debug", "--gp.generations", "12"),
     "eliminate": ("eliminate", "SEARCH", "--config", "debug", "--stages", _STAGES[0], _STAGES[1]),
     "surrogate-study": ("surrogate-study", "--config", "debug", "--repeat"),
+    "correlate": ("correlate", "--config", "debug", "--seeds", "0", "1"),
     "transfer": ("transfer", "--config", "debug"),
     "flatness": ("flatness", "TRAINED", "--config", "debug"),
 }

@@ -16,8 +16,8 @@ from edl_jax.search import nlfs
 from edl_jax.search.program_tables import tables_of_expressions
 from edl_jax.search.tables import signatures
 from edl_jax.study import stages
-from edl_jax.study.surrogates import SurrogateConfig, sample, training
-from edl_jax.study.surrogates.training import names_of
+from edl_jax.study.stages.networks import names_of, to_the_end
+from edl_jax.study.surrogates import SurrogateConfig, sample
 
 # More losses than are trained at once: the larger network has two blocks of them.
 FLAGS = ["--dataset", "digits", "--candidates", "18"]
@@ -177,5 +177,5 @@ def test_networks_of_one_kind_have_names_of_their_own():
 
 def test_no_candidate_ends_early_unless_a_network_says_so():
     plain, own = (stages.Stage.parse(f"mlp:steps=50{text}") for text in ("", ",stop_error=0.8"))
-    assert training.to_the_end(plain).stop_error == 1.0
-    assert training.to_the_end(own).stop_error == 0.8
+    assert to_the_end(plain).stop_error == 1.0
+    assert to_the_end(own).stop_error == 0.8

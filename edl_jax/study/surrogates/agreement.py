@@ -10,40 +10,11 @@ import numpy as np
 
 from edl_jax.stats import ranks
 from edl_jax.stats.ranks import Estimate
+from edl_jax.study.stages.networks import Chance, Outcome
 
 SUBSETS = ("all", "trained", "best quarter", "best tenth")
 """Candidates that a correlation is over: all of them, those that trained in both networks, the reference's best."""
 CORRELATIONS = ("spearman", "kendall")
-_ERRORS = 3.0  # standard errors of a classifier that guesses
-
-
-class Chance(NamedTuple):
-    """What a classifier that has learnt nothing gets.
-
-    Attributes:
-      error: its error: that of always the most frequent class.
-      examples: of validation.
-    """
-
-    error: float
-    examples: int
-
-    @property
-    def limit(self) -> float:
-        """The error from which on a candidate has failed: three standard errors of a guess below chance."""
-        return self.error - _ERRORS * math.sqrt(self.error * (1.0 - self.error) / self.examples)
-
-
-class Outcome(NamedTuple):
-    """What a network found of n candidates.
-
-    Attributes:
-      error: `[n]` float64 validation error; infinite where training did not end finite.
-      full: `[n]` bool, whether training went to its end.
-    """
-
-    error: np.ndarray
-    full: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,16 +40,13 @@ class Network:
     @property
     def errors(self) -> np.ndarray:
         """The errors `[n]`; of candidates that failed infinity."""
-        return self._settled(self.outcome)
+        return self.outcome.settled(self.chance)
 
     @property
     def again(self) -> np.ndarray:
         """The errors `[n]` with another seed, likewise."""
         assert self.repeat is not None
-        return self._settled(self.repeat)
-
-    def _settled(self, outcome: Outcome) -> np.ndarray:
-        return np.where(outcome.full & (outcome.error < self.chance.limit), outcome.error, np.inf)
+        return self.repeat.settled(self.chance)
 
 
 class Row(NamedTuple):

@@ -18,8 +18,8 @@ from edl_jax.core.runs import Run
 from edl_jax.core.stopping import Stop
 from edl_jax.plot.style import check_format
 from edl_jax.study.candidates import Candidate
-from edl_jax.study.stages import check
-from edl_jax.study.surrogates import figures, report, sample, training
+from edl_jax.study.stages import check, networks
+from edl_jax.study.surrogates import figures, report, sample
 from edl_jax.study.surrogates.agreement import Network, measure
 from edl_jax.study.surrogates.config import SurrogateConfig
 
@@ -73,8 +73,9 @@ def run(
     stop.path = directory.path
     seeds = (config.seed, config.seed + 1) if config.repeat else (config.seed,)
     try:
-        networks = training.train(stages, found, datasets, seeds, directory.path / "stages", stop)
-        result = _conclude(directory.path, config, found, networks, stop, figure_format)
+        trained = networks.train(stages, found, datasets, seeds, directory.path / "stages", stop, COMMAND)
+        compared = [Network(*each[:-1], *each.outcomes) for each in trained]
+        result = _conclude(directory.path, config, found, compared, stop, figure_format)
         directory.finish(result)
         return result
     finally:

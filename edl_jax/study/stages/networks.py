@@ -1,6 +1,7 @@
-"""Training of every network of a study with all candidates, some of them with each first, for an estimate."""
+"""Several networks trained with the same losses, some of them with each first, for an estimate."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,63 @@ from edl_jax.core.stopping import Stop
 from edl_jax.study import stages
 from edl_jax.study.candidates import Candidate
 from edl_jax.study.stages import Result, Stage
-from edl_jax.study.surrogates.agreement import Chance, Network, Outcome
 from edl_jax.training.progress import format_duration
 
+_ERRORS = 3.0  # standard errors of a classifier that guesses
 _NEVER = 1.0  # an error that none exceeds
 # Candidates that every network is trained with before the others.
 _FIRST = {True: 16, False: 1}  # whether it is a student: those that are trained at once
+
+
+class Chance(NamedTuple):
+    """What a classifier that has learnt nothing gets.
+
+    Attributes:
+      error: its error: that of always the most frequent class.
+      examples: of validation.
+    """
+
+    error: float
+    examples: int
+
+    @property
+    def limit(self) -> float:
+        """The error from which on a candidate has failed: three standard errors of a guess below chance."""
+        return self.error - _ERRORS * math.sqrt(self.error * (1.0 - self.error) / self.examples)
+
+
+class Outcome(NamedTuple):
+    """What a network found of n candidates.
+
+    Attributes:
+      error: `[n]` float64 validation error; infinite where training did not end finite.
+      full: `[n]` bool, whether training went to its end.
+    """
+
+    error: np.ndarray
+    full: np.ndarray
+
+    def settled(self, chance: Chance) -> np.ndarray:
+        """Return the errors `[n]`; of candidates that failed infinity."""
+        return np.where(self.full & (self.error < chance.limit), self.error, np.inf)
+
+
+class Trained(NamedTuple):
+    """A network that was trained with n candidates.
+
+    Attributes:
+      name: for tables and figures.
+      training: how it was trained, in words.
+      chance: on its validation examples.
+      seconds: of training and validation, a candidate.
+      outcomes: what it found, by seed.
+    """
+
+    name: str
+    training: str
+    chance: Chance
+    seconds: float
+    outcomes: tuple[Outcome, ...]
 
 
 class _Block(NamedTuple):
@@ -55,7 +107,8 @@ def train(
     seeds: Sequence[int],
     folder: Path,
     stop: Stop,
-) -> list[Network]:
+    command: str,
+) -> list[Trained]:
     """Return what each network finds of the candidates; what was trained before is kept.
 
     The smallest network comes first, then some candidates with each of the others: from then on the time that is left
@@ -65,19 +118,19 @@ def train(
       found: networks and their training.
       candidates: n losses.
       datasets: image size -> the data set.
-      seeds: of the training, and of its repetition where there is one.
+      seeds: of the trainings; the first is that of the split, too.
       folder: where results are kept.
       stop: looked at every second or so.
+      command: whose training it is, for the bar.
     """
     names, total = names_of(found), len(candidates)
     done: dict[_Block, list[Result]] = {}
-    bar = tqdm(
-        total=len(seeds) * len(found) * total, unit="loss", desc="surrogate-study", disable=not sys.stderr.isatty()
-    )
+    count = len(seeds) * len(found) * total
+    bar = tqdm(total=count, unit="loss", desc=command, disable=not sys.stderr.isatty())
 
     def run(block: _Block) -> None:
         stage = found[block.network]
-        title = names[block.network] if block.seed == seeds[0] else f"{names[block.network]}, other seed"
+        title = names[block.network] if len(seeds) == 1 else f"{names[block.network]}, seed {block.seed}"
 
         def report(what: str) -> None:
             bar.set_postfix_str(f"{title}: {what}")
@@ -109,14 +162,13 @@ def train(
             bar.write(_estimate(left, kept, done), file=sys.stderr)
         for block in left:
             run(block)
-    outcomes = {seed: [_outcome(stage, _of(done, i, seed)) for i, stage in enumerate(found)] for seed in seeds}
     return [
-        Network(
+        Trained(
             name,
             str(stage),
             _chance(stage, datasets[stage.image_size]),
             float(np.median([result.seconds for seed in seeds for result in _of(done, i, seed)])),
-            *(outcomes[seed][i] for seed in seeds),
+            tuple(_outcome(stage, _of(done, i, seed)) for seed in seeds),
         )
         for i, (name, stage) in enumerate(zip(names, found, strict=True))
     ]
