@@ -65,11 +65,13 @@ def test_example(title, tmp_path, monkeypatch):
     exec(compile(DATA + EXAMPLES[title], f"docs/losses.md, {title}", "exec"), {})  # our own page
 
 
+@pytest.mark.slow
 def test_example_on_eight_devices():
     code = "import jax\nassert len(jax.devices()) == 8\n" + DATA + EXAMPLES[ON_DEVICES]
     run(code, XLA_FLAGS=os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="keras is not installed")
 def test_example_on_keras(tmp_path):
     """A process of its own: the backend is chosen on import, which writes settings to the home directory."""

@@ -141,6 +141,7 @@ def test_a_seed_that_diverges_is_reported_and_the_others_run(tmp_path, monkeypat
     assert not (out / "seed-1" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_profile_writes_a_trace_and_changes_no_number(tmp_path, monkeypatch, capsys, finished):
     monkeypatch.setattr(profile, "_MATRIX", 64)
     monkeypatch.setattr(profile, "_VECTOR", 1 << 18)

@@ -20,6 +20,7 @@ NETWORKS = ("joint identity", "monotone identity", "pairwise identity")  # the k
 WEIGHTS = np.array([1.0, 0.5, 2.0, 1.0, 0.0], np.float32)
 
 
+@pytest.mark.slow
 def test_two_devices():
     """One process for all: sharded batches on a mesh with Explicit axis types, and class-parallel logits."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

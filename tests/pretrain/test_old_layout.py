@@ -42,6 +42,7 @@ def resumed(tmp_path_factory):
     return folder, result
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_goes_on_to_the_same_numbers(resumed):
     folder, result = resumed
     found, expected = rows(folder), rows(OLD / "finished")

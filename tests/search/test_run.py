@@ -100,7 +100,9 @@ class StopAfter(Stop):
         super().check(after)
 
 
-@pytest.mark.parametrize("method", ["evomal", "nlfs", pytest.param("taylorglo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["nlfs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evomal", "taylorglo"))]
+)
 def test_a_stopped_search_goes_on_to_the_same_result(found, digits, tmp_path, method):
     path, result = found(method)
     with pytest.raises(Stopped):
@@ -123,6 +125,7 @@ def test_a_generation_of_rejects_is_no_end_but_a_search_of_rejects_is(digits, tm
     assert all(row["trained"] == 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_several_seeds_keep_what_is_finished_and_tell_the_best(digits, tmp_path, monkeypatch, found):
     monkeypatch.setattr(data, "load", lambda *_, **__: digits)
     out = tmp_path / "s"

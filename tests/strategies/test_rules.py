@@ -155,8 +155,8 @@ def check_neutral(std_rule, seeds=1_000, generations=40, **arguments):
 
 
 NEUTRAL = [
-    ("constant", {"alpha": 0.0}),
-    ("exponential", {"alpha": 0.5}),
+    pytest.param("constant", {"alpha": 0.0}, marks=pytest.mark.slow),
+    pytest.param("exponential", {"alpha": 0.5}, marks=pytest.mark.slow),
     ("one_fifth", {"alpha": 1.0}),
     ("csa", {"alpha": 0.5, "alpha_rule": "adaptive", "mirrored": True}),
 ]

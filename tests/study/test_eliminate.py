@@ -102,6 +102,7 @@ def untimed(value):
     return [untimed(item) for item in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_to_the_same_result_and_makes_no_run_twice(
     searched, finished, tmp_path, monkeypatch
 ):

@@ -68,6 +68,7 @@ def test_a_study_leaves_report_tables_and_figures(study):
     assert last.endswith("report.md")
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_ends_with_the_same_numbers(study, tmp_path, monkeypatch):
     """First without the repetition, stopped in its third of three blocks; then with it."""
     train, begun = stages.train, []

@@ -82,6 +82,7 @@ def test_predictions_are_those_of_the_run(compared, trained):
     assert accuracy[2] == pytest.approx(trained[1]["test_accuracy"], abs=0.12)
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_stopped_ends_with_the_same_numbers(compared, trained, tmp_path, monkeypatch):
     """In its training, before and after the checkpoint that follows the predictions of an epoch."""
     save = Run.save
