@@ -19,12 +19,11 @@ from edl_jax.core.errors import UserError, command, reason
 from edl_jax.core.files import read_json, write_json
 from edl_jax.core.runs import read_metrics
 from edl_jax.downstream.config import DownstreamConfig
-from edl_jax.downstream.scaling import scaled_numbers
+from edl_jax.downstream.scaling import BINS, bins_of, scaled_numbers
 from edl_jax.downstream.task import Task
 from edl_jax.downstream.trainer import Trainer
 from edl_jax.plot import classifier
 
-_BINS = ("count", "correct", "confidence")  # of the reliability diagram, by bin of confidence
 _TRAIN_EVAL_SIZE = 10_000  # training images of the final evaluation
 # What a person is told of a result.
 SHOWN = {
@@ -94,8 +93,7 @@ def conclude(
     train = _train_metrics(config, task, trainer, state.averaged)
     report = trainer.report()(state.averaged.variables, trainer.test_batches)
     metrics = report.metrics()
-    bins = dict(zip(_BINS, report.sums.bins, strict=True))
-    write_json(path / "report.json", {"dataset": config.dataset, "epoch": last["epoch"], **metrics, "bins": bins})
+    told = {"dataset": config.dataset, "epoch": last["epoch"], **metrics, "bins": bins_of(report)}
     result = {
         "loss": config.loss,
         "loss_parameters": list(config.loss_parameters),
@@ -111,7 +109,11 @@ def conclude(
     }
     if temperature:
         val_batches = trainer.batches(task.val_images, task.val_labels)
-        result |= scaled_numbers(config, report, lambda: trainer.report()(state.averaged.variables, val_batches))
+        numbers, told["scaled_bins"] = scaled_numbers(
+            config, report, lambda: trainer.report()(state.averaged.variables, val_batches)
+        )
+        result |= numbers
+    write_json(path / "report.json", told)
     if config.ema:
         test = jax.device_get(trainer.evaluate(state, trainer.test_batches)).means()
         result["test_accuracy_last_weights"] = test["accuracy"]
@@ -147,7 +149,7 @@ def draw(path: Path, config: DownstreamConfig, names: Sequence[str], figure_form
     status.say("drawing")
     try:
         report = read_json(path / "report.json")
-        count, correct, confidence = (np.array(report["bins"][name]) for name in _BINS)
+        count, correct, confidence = (np.array(report["bins"][name]) for name in BINS)
         confusion = np.array(report["confusion"])
     except (OSError, ValueError, LookupError, TypeError) as error:  # damaged, or of an earlier release
         _LOGGER.warning(

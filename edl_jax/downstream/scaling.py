@@ -10,6 +10,8 @@ from edl_jax.downstream.config import DownstreamConfig
 from edl_jax.training.report import Report, make_report
 from edl_jax.training.temperature import fit_temperature
 
+BINS = ("count", "correct", "confidence")
+"""Of the reliability diagram, by bin of confidence."""
 VALIDATION, HALVES = "validation", "halves of the test images"
 
 
@@ -17,7 +19,8 @@ def scaled_by_halves(report: Report) -> dict[str, Any]:
     """Return the temperature of all examples, and the metrics of halves scaled by each other's temperature.
 
     Returns:
-      `temperature`, `scaled` (name -> metric), or None for both with `temperature_error`.
+      `temperature`, `scaled` (name -> metric) and `scaled_bins`, as `bins_of` returns them, or None for all three with
+      `temperature_error`.
     """
     half = np.arange(len(report.labels)) % 2 == 0
     logits = np.empty_like(report.logits)
@@ -28,7 +31,7 @@ def scaled_by_halves(report: Report) -> dict[str, Any]:
         temperature = fit_temperature(report.logits, report.labels)
     except UserError as error:  # every example right, say: no temperature is best
         return _failed(error)
-    return {"temperature": temperature, "scaled": _metrics(logits, report.labels)}
+    return {"temperature": temperature, **_metrics(logits, report.labels)}
 
 
 def scaled_by_validation(report: Report, validation: Report) -> dict[str, Any]:
@@ -42,11 +45,13 @@ def scaled_by_validation(report: Report, validation: Report) -> dict[str, Any]:
         temperature = fit_temperature(validation.logits, validation.labels)
     except UserError as error:
         return _failed(error)
-    return {"temperature": temperature, "scaled": _metrics(report.logits / np.float32(temperature), report.labels)}
+    return {"temperature": temperature, **_metrics(report.logits / np.float32(temperature), report.labels)}
 
 
-def scaled_numbers(config: DownstreamConfig, report: Report, validation_report: Callable[[], Report]) -> dict[str, Any]:
-    """Return what result.json says of temperature scaling, one number a key.
+def scaled_numbers(
+    config: DownstreamConfig, report: Report, validation_report: Callable[[], Report]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return what result.json says of temperature scaling, one number a key, and the bins at that temperature.
 
     The temperature is fitted on the validation part. Where there is none, or its labels are as wrong as those of
     training, so that a temperature would undo confidence that is due, it is fitted on each half of the test images for
@@ -60,17 +65,25 @@ def scaled_numbers(config: DownstreamConfig, report: Report, validation_report: 
     validated = config.val_size > 0 and config.label_noise == 0.0
     found = scaled_by_validation(report, validation_report()) if validated else scaled_by_halves(report)
     scaled = found["scaled"] or {}
-    return {
+    numbers = {
         "temperature": found["temperature"],
         "temperature_from": VALIDATION if validated else HALVES,
         **{f"scaled_{name}": scaled.get(name) for name in ("nll", "ece")},
     }
+    return numbers, found["scaled_bins"]
 
 
-def _metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    metrics = make_report(logits, labels).metrics()
-    return {name: metrics[name] for name in ("accuracy", "nll", "brier", "ece", "ece_equal_mass")}
+def bins_of(report: Report) -> dict[str, np.ndarray]:
+    """Return examples, correct predictions and sum of confidence by bin of confidence, [bins] each, by name."""
+    return dict(zip(BINS, report.sums.bins, strict=True))
+
+
+def _metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    report = make_report(logits, labels)
+    metrics = report.metrics()
+    names = ("accuracy", "nll", "brier", "ece", "ece_equal_mass")
+    return {"scaled": {name: metrics[name] for name in names}, "scaled_bins": bins_of(report)}
 
 
 def _failed(error: UserError) -> dict[str, Any]:
-    return {"temperature": None, "scaled": None, "temperature_error": str(error)}
+    return {"temperature": None, "scaled": None, "scaled_bins": None, "temperature_error": str(error)}
