@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -17,6 +18,14 @@ _FLAGS = (
     *("--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-dev-shm-usage"),
 )
 _PATIENCE = 120.0
+# The browser reads its commands from file 3, and answers to file 4.
+_START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(text), fcntl.F_DUPFD, 10) for text in sys.argv[1:3]]
+for end, place in zip(ends, (3, 4)):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -26,8 +35,8 @@ class Browser:
         self.folder = tempfile.mkdtemp(prefix="edl-jax-browser-")
         to_read, self._in = os.pipe()
         self._out, to_write = os.pipe()
-        line = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
-        command = ["sh", "-c", line, CHROMIUM, *_FLAGS, f"--user-data-dir={self.folder}", "about:blank"]
+        start = [sys.executable, "-c", _START, str(to_read), str(to_write)]
+        command = [*start, CHROMIUM, *_FLAGS, f"--user-data-dir={self.folder}", "about:blank"]
         null = subprocess.DEVNULL
         fds = (to_read, to_write)
         self.process = subprocess.Popen(command, pass_fds=fds, stdin=null, stdout=null, stderr=null)

@@ -4,6 +4,7 @@ Each takes the grids of `compare` and all directories, and returns what it finds
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -42,6 +43,10 @@ class Evidence(NamedTuple):
     where: str
 
 
+Rule = Callable[..., list[Evidence]]
+_OfSource = Callable[..., Iterator[Evidence]]
+
+
 def family(text: str) -> str | None:
     """Return which paper a loss speaks for: edl, nlfs or evomal; None for others, and for files that are gone.
 
@@ -72,7 +77,7 @@ def better(grids: Sequence[Grid], sources: Sequence[Source], *, family: str, fin
         ours = f"{_title(row)}: {_points(row.difference, row.difference_low, row.difference_high)}, {_p(row.p_holm)}"
         ours += f"; {row.verdict}"
         found.append(Evidence(ours, row.pairs, outcome, f"{grid.source.name}, {title_of(row.place, grid)}"))
-    return found + (_finals(sources, "test_accuracy", 1.0) if finals else [])
+    return found + (_finals(grids, sources, number="test_accuracy", sign=1.0) if finals else [])
 
 
 def gap(grids: Sequence[Grid], sources: Sequence[Source], *, family: str, finals: bool = False) -> list[Evidence]:
@@ -87,128 +92,162 @@ def gap(grids: Sequence[Grid], sources: Sequence[Source], *, family: str, finals
             outcome = _outcome(-c.difference, c.p) if row.diverged == 0 else UNCLEAR
             ours = f"{_title(row)}: gap {_points(c.difference, c.low, c.high)}, {_p(c.p, '')}"
             found.append(Evidence(ours, len(seeds), outcome, where))
-    return found + (_finals(sources, "accuracy_gap", -1.0) if finals else [])
+    return found + (_finals(grids, sources, number="accuracy_gap", sign=-1.0) if finals else [])
 
 
-def ranking(grids: Sequence[Grid], sources: Sequence[Source], *, least: float) -> list[Evidence]:
-    """Return the ranking accuracy of pretrainings on held-out pairs."""
-    found = []
-    for source in _finished(sources, "pretrain"):
-        accuracy = _at(source.result, "ranking_accuracy")
-        if accuracy is not None:
-            outcome = HOLDS if accuracy >= least else HOLDS_NOT
-            found.append(Evidence(f"{100 * accuracy:.2f} % of held-out pairs", None, outcome, source.name))
-    return found
+def _of(made_by: str) -> Callable[[_OfSource], Rule]:
+    """Make a rule of a function of one finished directory of a command; one that it cannot read tells nothing."""
+
+    def decorate(function: _OfSource) -> Rule:
+        @functools.wraps(function)
+        def rule(grids: Sequence[Grid], sources: Sequence[Source], **options: Any) -> list[Evidence]:
+            del grids
+            found: list[Evidence] = []
+            for source in sources:
+                if source.command != made_by or source.result is None:
+                    continue
+                try:
+                    found += list(function(source, source.result, **options))
+                except (LookupError, TypeError, ValueError, AttributeError) as error:
+                    ours = f"result.json is not what this release writes ({type(error).__name__}: {error})"
+                    found.append(Evidence(ours, None, UNCLEAR, source.name))
+            return found
+
+        return rule
+
+    return decorate
 
 
-def covered(grids: Sequence[Grid], sources: Sequence[Source], *, least: float) -> list[Evidence]:
-    """Return the share of real predictions that the mixture covers, for every training and part."""
-    shares: dict[tuple[str, str, str], list[float]] = {}
-    for source in _finished(sources, "transfer"):
-        for row in source.result["rows"]:
-            if row["quantity"] == "log_p_t":
-                shares.setdefault((source.name, row["run"], row["part"]), []).append(row["covered"])
-    return [
-        Evidence(
-            f"{100 * min(values):.1f} to {100 * max(values):.1f} % covered over {len(values)} epochs (99 by chance)",
-            len(values),
-            HOLDS if min(values) >= least else HOLDS_NOT,
-            f"{name}, {run}, {part} images",
-        )
-        for (name, run, part), values in shares.items()
-    ]
+@_of("pretrain")
+def ranking(source: Source, result: Mapping[str, Any], *, least: float) -> Iterator[Evidence]:
+    """Yield the ranking accuracy of a pretraining on held-out pairs."""
+    accuracy = result["ranking_accuracy"]
+    outcome = HOLDS if accuracy >= least else HOLDS_NOT
+    yield Evidence(f"{100 * accuracy:.2f} % of held-out pairs", None, outcome, source.name)
 
 
-def noise(grids: Sequence[Grid], sources: Sequence[Source], *, measure: str, unit: float, name: str) -> list[Evidence]:
-    """Return how Gaussian mutation compares with logistic chaos in an ablation; less is better in all measures."""
-    found = []
-    for source in _finished(sources, "ablate"):
-        levels = source.result["factors"].get("noise", {})
-        against = levels.get("gaussian", {}).get(f"{measure}_against_logistic")
-        if against is None:
-            continue
-        difference = _number(against["difference"])
-        bounds = (difference, _number(against["low"]), _number(against["high"]))
-        # Without a mean, for runs that never get there, the effect says which side is better.
-        sign = difference if math.isfinite(difference) else _number(against["cliffs_delta"])
-        shown = f"gaussian minus logistic, {name}: {_range(bounds, unit)}, {_p(against['p_holm'])}"
-        runs = int(_at(source.config, "runs") or 0) or None
-        found.append(Evidence(shown, runs, _outcome(sign, against["p_holm"]), source.name))
-    return found
+@_of("transfer")
+def covered(source: Source, result: Mapping[str, Any], *, least: float) -> Iterator[Evidence]:
+    """Yield the share of real predictions that the mixture covers, for every training and part."""
+    shares: dict[tuple[str, str], list[float]] = {}
+    for row in result["rows"]:
+        if row["quantity"] == "log_p_t":
+            shares.setdefault((row["run"], row["part"]), []).append(row["covered"])
+    for (run, part), values in shares.items():
+        ours = f"{100 * min(values):.1f} to {100 * max(values):.1f} % covered over {len(values)} epochs (99 by chance)"
+        outcome = HOLDS if min(values) >= least else HOLDS_NOT
+        yield Evidence(ours, len(values), outcome, f"{source.name}, {run}, {part} images")
 
 
-def surrogates(grids: Sequence[Grid], sources: Sequence[Source], *, most: float) -> list[Evidence]:
-    """Return the rank correlations of small networks with the largest one."""
-    found = []
-    for source in _finished(sources, "surrogate-study"):
-        last = source.result["networks"][-1]["name"]
-        for row in source.result["rows"]:
-            key = (row["measure"], row["subset"], row["reference"])
-            if key != ("spearman", "all", last) or row["surrogate"] == last:
-                continue
-            low, high = _number(row["low"]), _number(row["high"])
+@_of("ablate")
+def noise(source: Source, result: Mapping[str, Any], *, measure: str, unit: float, name: str) -> Iterator[Evidence]:
+    """Yield how Gaussian mutation compares with logistic chaos in an ablation; less is better in all measures."""
+    against = result["factors"].get("noise", {}).get("gaussian", {}).get(f"{measure}_against_logistic")
+    if against is None:
+        return
+    difference, low, high = (_number(against[key]) for key in ("difference", "low", "high"))
+    # Without a mean, for runs that never get there, the effect says which side is better.
+    sign = difference if math.isfinite(difference) else _number(against["cliffs_delta"])
+    ours = f"gaussian minus logistic, {name}: {_range((difference, low, high), unit)}, {_p(against['p_holm'])}"
+    yield Evidence(ours, source.config["runs"], _outcome(sign, against["p_holm"]), source.name)
+
+
+@_of("surrogate-study")
+def surrogates(source: Source, result: Mapping[str, Any], *, most: float) -> Iterator[Evidence]:
+    """Yield the rank correlations of small networks with the largest one."""
+    last = result["networks"][-1]["name"]
+    for row in result["rows"]:
+        key = (row["measure"], row["subset"], row["reference"])
+        if key == ("spearman", "all", last) and row["surrogate"] != last:
+            value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
             outcome = HOLDS if high < most else HOLDS_NOT if low > most else UNCLEAR
-            ours = f"{row['surrogate']} for {last}: {_range((_number(row['value']), low, high), 1.0)}"
-            found.append(Evidence(ours, row["candidates"], outcome, source.name))
-    return found
+            ours = f"{row['surrogate']} for {last}: {_range((value, low, high), 1.0)}"
+            yield Evidence(ours, row["candidates"], outcome, source.name)
+
+
+@_of("search")
+def groups(source: Source, result: Mapping[str, Any], *, method: str) -> Iterator[Evidence]:
+    """Yield the group of the best loss of a search by a method."""
+    group = result.get("group")
+    if result["method"] == method and group is not None:
+        yield Evidence(str(group), 1, HOLDS_NOT if group == "other" else HOLDS, source.name)
+
+
+@_of("flatness")
+def flatter(source: Source, result: Mapping[str, Any]) -> Iterator[Evidence]:
+    """Yield how the normalised trace of networks trained with learned losses compares with cross-entropy's."""
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in result["rows"]:
+        if row["hessian_of"] == _CROSS_ENTROPY:
+            losses = values.setdefault((row["arch"], row["dataset"]), {})
+            losses.setdefault(row["run_loss"], []).append(row["normalised_trace"])
+    for (arch, dataset), losses in values.items():
+        theirs = losses.get(_CROSS_ENTROPY, [])
+        for loss, mine in losses.items():
+            if not theirs or family(loss) is None:
+                continue
+            c = compare(mine, theirs, paired_by_seed=False)
+            enough = min(len(mine), len(theirs)) >= _FEWEST
+            ours = f"{loss}: {np.mean(mine):.4g} against {np.mean(theirs):.4g}"
+            ours += f", difference {_range((c.difference, c.low, c.high), 1.0)}, {_p(c.p, '')}" if enough else ""
+            outcome = _outcome(-c.difference, c.p) if enough else UNCLEAR
+            yield Evidence(ours, len(mine), outcome, f"{source.name}, {arch} on {dataset}")
+
+
+@_of("eliminate")
+def _finals(source: Source, result: Mapping[str, Any], *, number: str, sign: float) -> Iterator[Evidence]:
+    """Yield what the finals of an elimination say of a number of the losses that survived, against cross-entropy."""
+    if result["reference"] != _CROSS_ENTROPY:
+        return
+    for winner in result["winners"]:
+        found = result["finals"][winner["name"]][number]
+        c = found.get("difference")
+        if c is not None:
+            difference, low, high = (_number(c[key]) for key in ("difference", "low", "high"))
+            ours = f"{winner['name']}: {_points(difference, low, high)}, {_p(c['p_holm'])}"
+            outcome = _outcome(sign * difference, c["p_holm"])
+            yield Evidence(ours, len(found["values"]), outcome, source.name)
 
 
 def cost(
     grids: Sequence[Grid], sources: Sequence[Source], *, method: str, other: str, low: float, high: float
 ) -> list[Evidence]:
     """Return the ratio of the seconds a trained candidate of two methods of search, on the same task."""
-    seconds: dict[str, list[tuple[tuple[str, str], float, str, int]]] = {method: [], other: []}
-    for source in _finished(sources, "search"):
+    mine, theirs = _searches(sources, method), _searches(sources, other)
+    return [
+        Evidence(
+            f"{a.seconds / b.seconds:.2f} times",
+            a.trained,
+            HOLDS if low <= a.seconds / b.seconds <= high else HOLDS_NOT,
+            f"{a.name} and {b.name}",
+        )
+        for a in mine
+        for b in theirs
+        if a.task == b.task
+    ]
+
+
+class _Search(NamedTuple):
+    name: str
+    task: tuple[str, str]
+    seconds: float
+    trained: int
+
+
+def _searches(sources: Sequence[Source], method: str) -> list[_Search]:
+    """Return what a trained candidate took in the finished searches by a method that say it."""
+    found = []
+    for source in sources:
         result = source.result
-        trained = _at(result["counts"], "trained")
-        if result["method"] in seconds and trained:
-            task = (result["dataset"], result["arch"])
-            each = (task, result["seconds"]["total"] / trained, source.name, int(trained))
-            seconds[result["method"]].append(each)
-    found = []
-    for task, mine, where, count in seconds[method]:
-        for other_task, theirs, other_where, _ in seconds[other]:
-            if task == other_task and theirs > 0:
-                ratio = mine / theirs
-                outcome = HOLDS if low <= ratio <= high else HOLDS_NOT
-                found.append(Evidence(f"{ratio:.2f} times", count, outcome, f"{where} and {other_where}"))
+        if source.command == "search" and result is not None:
+            with contextlib.suppress(LookupError, TypeError, ValueError):
+                trained, seconds = int(result["counts"]["trained"]), float(result["seconds"]["total"])
+                if result["method"] == method and trained > 0 and seconds > 0.0:
+                    found.append(_Search(source.name, (result["dataset"], result["arch"]), seconds / trained, trained))
     return found
 
 
-def groups(grids: Sequence[Grid], sources: Sequence[Source], *, method: str) -> list[Evidence]:
-    """Return the group of the best loss of searches by a method."""
-    found = []
-    for source in _finished(sources, "search"):
-        group = _at(source.result, "group")
-        if source.result["method"] == method and group is not None:
-            found.append(Evidence(str(group), 1, HOLDS_NOT if group == "other" else HOLDS, source.name))
-    return found
-
-
-def flatter(grids: Sequence[Grid], sources: Sequence[Source]) -> list[Evidence]:
-    """Return how the normalised trace of networks trained with learned losses compares with cross-entropy's."""
-    found = []
-    for source in _finished(sources, "flatness"):
-        values: dict[tuple[str, str], dict[str, list[float]]] = {}
-        for row in source.result["rows"]:
-            if row["hessian_of"] == "cross_entropy":
-                losses = values.setdefault((row["arch"], row["dataset"]), {})
-                losses.setdefault(row["run_loss"], []).append(row["normalised_trace"])
-        for (arch, dataset), losses in values.items():
-            theirs = losses.get(_CROSS_ENTROPY, [])
-            for loss, mine in losses.items():
-                if not theirs or family(loss) is None:
-                    continue
-                c = compare(mine, theirs, paired_by_seed=False)
-                enough = min(len(mine), len(theirs)) >= _FEWEST
-                told = f"{loss}: {np.mean(mine):.4g} against {np.mean(theirs):.4g}"
-                told += f", difference {_range((c.difference, c.low, c.high), 1.0)}, {_p(c.p, '')}" if enough else ""
-                outcome = _outcome(-c.difference, c.p) if enough else UNCLEAR
-                found.append(Evidence(told, len(mine), outcome, f"{source.name}, {arch} on {dataset}"))
-    return found
-
-
-RULES: Mapping[str, Callable[..., list[Evidence]]] = {
+RULES: Mapping[str, Rule] = {
     each.__name__: each for each in (better, gap, ranking, covered, noise, surrogates, cost, groups, flatter)
 }
 """Name -> function, as claims.yaml names them."""
@@ -223,28 +262,6 @@ def _against_cross_entropy(grids: Sequence[Grid], paper: str) -> Iterator[tuple[
                     yield grid, row
 
 
-def _finals(sources: Sequence[Source], number: str, sign: float) -> list[Evidence]:
-    """Return what the finals of eliminations say of a number of the losses that survived, against cross-entropy."""
-    found = []
-    for source in _finished(sources, "eliminate"):
-        if source.result["reference"] != _CROSS_ENTROPY:
-            continue
-        for winner in source.result["winners"]:
-            c = source.result["finals"].get(winner["name"], {}).get(number, {}).get("difference")
-            if c is None:
-                continue
-            bounds = (_number(c["difference"]), _number(c["low"]), _number(c["high"]))
-            count = len(source.result["finals"][winner["name"]][number]["values"])
-            ours = f"{winner['name']}: {_points(*bounds)}, {_p(c['p_holm'])}"
-            found.append(Evidence(ours, count, _outcome(sign * bounds[0], c["p_holm"]), source.name))
-    return found
-
-
-def _finished(sources: Sequence[Source], made_by: str) -> list[Any]:
-    """Return the finished directories of a command."""
-    return [source for source in sources if source.command == made_by and source.result is not None]
-
-
 def _gaps(grid: Grid, row: Row, loss: str) -> dict[int, float]:
     cells = grid.cells(row.place, loss)
     known = [each for each in cells if None not in (each["train_accuracy"], each["test_accuracy"])]
@@ -256,10 +273,6 @@ def _outcome(gain: float, p: float | None) -> str:
     if p is None or p >= _SIZE or not gain:
         return UNCLEAR
     return HOLDS if gain > 0.0 else HOLDS_NOT
-
-
-def _at(mapping: Mapping[str, Any] | None, name: str) -> Any:
-    return (mapping or {}).get(name)
 
 
 def _number(value: Any) -> float:

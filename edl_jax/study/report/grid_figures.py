@@ -97,7 +97,7 @@ def pooled_bins(folders: Sequence[Path]) -> tuple[Bins, Bins | None] | None:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             report = read_json(folder / "report.json")
             found = bins_of(report["bins"])
-            if found.examples.sum() > 0:
+            if found.examples.sum() > 0 and (not before or found.examples.shape == before[0].examples.shape):
                 before.append(found)
                 after.append(bins_of(report["scaled_bins"]))
     if not before:
@@ -106,8 +106,15 @@ def pooled_bins(folders: Sequence[Path]) -> tuple[Bins, Bins | None] | None:
 
 
 def bins_of(stored: Mapping[str, Any]) -> Bins:
-    """Return bins as report.json has them."""
-    return Bins(*(np.asarray(stored[name], np.float64) for name in BINS))
+    """Return bins as report.json has them.
+
+    Raises:
+      LookupError, TypeError, ValueError: they are not that.
+    """
+    bins = Bins(*(np.asarray(stored[name], np.float64) for name in BINS))
+    if len({each.shape for each in bins}) > 1 or bins.examples.ndim != 1 or not np.isfinite(np.array(bins)).all():
+        raise ValueError("it holds no bins of one length")
+    return bins
 
 
 def _sum(bins: Sequence[Bins]) -> Bins:

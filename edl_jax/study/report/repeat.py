@@ -36,6 +36,9 @@ _MAKERS: Mapping[str, Maker] = {
     "downstream": Maker("edl_jax.downstream", "DownstreamConfig", "downstream"),
     "ablate": Maker("edl_jax.study.ablate", "AblateConfig", "ablate"),
     "compare": Maker("edl_jax.study.compare", "CompareConfig", "downstream"),
+    "search": Maker("edl_jax.search", "SearchConfig", "search"),
+    "eliminate": Maker("edl_jax.study.eliminate", "EliminateConfig", "eliminate"),
+    "surrogate-study": Maker("edl_jax.study.surrogates", "SurrogateConfig", "surrogate-study"),
     "transfer": Maker("edl_jax.study.transfer", "TransferConfig", "transfer"),
     "flatness": Maker("edl_jax.study.flatness", "FlatnessConfig", "flatness"),
 }
@@ -58,21 +61,22 @@ def repeat(name: str, stored: Mapping[str, Any]) -> str | None:
     try:
         default = getattr(importlib.import_module(maker.module), maker.config)()
         wanted = completed(settings, default)
+        if several:  # whose first one it is
+            wanted["seed"] = default.seed
         candidates = [(preset, _preset(name, maker, default, preset)) for preset in preset_names(maker.presets)]
-        lines = [_words(config, wanted, preset) for preset, config in candidates if config is not None]
+        lines = [_words(config, wanted, preset) for preset, config in candidates]
+        positional = [str(word) for word in _positional(default, wanted)]
+        seeds = [str(seed) for seed in stored.get("seeds", ())] if several else []
     except Exception as error:  # settings of another release, or a package that needs a device to be imported
         _LOGGER.debug("no command line of %s", name, exc_info=error)
         return None
-    best = min(lines, key=len)
-    if several:
-        best += ["--seeds", *(str(seed) for seed in stored.get("seeds", ()))]
-    positional = [str(word) for word in _positional(default, wanted)]
+    best = min(lines, key=len) + (["--seeds", *seeds] if several else [])
     return command(shlex.join([name.removesuffix(_SEEDS), *positional, *best]))
 
 
 def _preset(name: str, maker: Maker, default: Any, preset: str) -> Any:
     if name == "compare":
-        return dataclasses.replace(default, training=load_preset(maker.presets, preset, default.training))
+        return type(default)(training=load_preset(maker.presets, preset, default.training))
     return load_preset(maker.presets, preset, default)
 
 
@@ -98,12 +102,11 @@ def _flags(config: Any, wanted: Mapping[str, Any], prefix: str = "--") -> Iterat
         elif name == "seeds" and tyro.conf.Suppress in extras:  # whose flag takes ranges
             yield [flag, *_ranges(value)]
         elif tyro.conf.Suppress not in extras:
-            yield _flag(flag, value)
+            no = f"{prefix}no-{flag.removeprefix(prefix)}"
+            yield [flag if value else no] if isinstance(value, bool) else _flag(flag, value)
 
 
 def _flag(flag: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag if value else f"--no-{flag[2:]}"]
     words = [str(item) for item in value] if isinstance(value, list) else [str(value)]
     if len(words) == 1 and words[0].startswith("-"):
         return [f"{flag}={words[0]}"]
