@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _STYLES = ("-", "--", ":", "-.")
 _COLUMNS = 4  # of reliability diagrams, at most
+_FEW = 0.01  # share of the examples that a bin must have to be on the line
 _POINTS = 30  # epochs up to which each is a marked point
 
 
@@ -105,7 +106,7 @@ def reliability_figure(panels: Mapping[str, tuple[Bins, Bins | None]]) -> "Figur
     """Draw accuracy minus confidence by confidence, as predicted and at a temperature, a panel a label.
 
     A point above 0 is a bin that was not sure enough, one below 0 one that was too sure. Its size says how many of the
-    examples are in it.
+    examples are in it; bins with less than 1 % of them are beside the line.
 
     Args:
       panels: label -> the bins as predicted, and those at a temperature where there are any.
@@ -152,6 +153,7 @@ def _gaps(axis: Any, bins: Bins, label: str, colour: str, marker: str, line: str
     used = count > 0
     x, gap = confidence[used] / count[used], (correct[used] - confidence[used]) / count[used]
     sizes = 6.0 + 90.0 * count[used] / count.sum()
-    axis.plot(x, gap, color=colour, ls=line, lw=1.0, alpha=0.8)
+    many = count[used] >= _FEW * count.sum()
+    axis.plot(x[many], gap[many], color=colour, ls=line, lw=1.0, alpha=0.8)
     axis.scatter(x, gap, sizes, color=colour, marker=marker, lw=0, alpha=0.85, zorder=3)
     return Line2D([], [], color=colour, marker=marker, ls=line, ms=5, label=label)

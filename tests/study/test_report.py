@@ -119,7 +119,7 @@ def test_the_best_the_significant_and_several_revisions_are_marked(made, page):
     overview = next(table for table in page.tables if table[0][:3] == ["loss", "lr", "n"])
     assert [row[0] for row in overview[1:]] == ["cross_entropy (baseline)", "edl", "poly1 (epsilon=2) †"]
     assert re.search(
-        r'<strong><span class="value">92\.\d\d \([^<]*</span></strong> <span class="mark good"[^>]*>▲', text
+        r'<strong><span class="value">92\.\d\d \([^<]*</span></strong>&nbsp;<span class="mark good"[^>]*>▲', text
     )
     tests = next(table for table in page.tables if table[0][-2:] == ["verdict", "seeds needed"])
     assert [row[-2] for row in tests[1:]] == ["better", "level"]

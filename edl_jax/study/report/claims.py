@@ -9,7 +9,7 @@ import yaml
 
 from edl_jax.study.report.evidence import HOLDS, HOLDS_NOT, RULES, UNCLEAR, Evidence
 from edl_jax.study.report.grid import Grid
-from edl_jax.study.report.page import NONE, Cell, Column, Mark, Section, Table, Text
+from edl_jax.study.report.page import NONE, Cell, Column, Items, Mark, Section, Table, Text
 from edl_jax.study.report.sources import Source
 
 MARKS: Mapping[str, Mark] = {
@@ -18,7 +18,7 @@ MARKS: Mapping[str, Mark] = {
     UNCLEAR: Mark("?", "these runs cannot tell"),
 }
 _NOT_MEASURED = "not measured in these directories"
-_COLUMNS = ("claim", "reported", "ours", "n", "outcome", "where", "holds where")
+_COLUMNS = ("claim", "reported", "ours", "n", "outcome", "where")
 
 
 @cache
@@ -37,9 +37,11 @@ def section(grids: Sequence[Grid], sources: Sequence[Source]) -> Section:
     found = claims()
     sections = []
     for paper, facts in found["papers"].items():
-        rows = [row for each in found["claims"] if each["paper"] == paper for row in _rows(each, grids, sources)]
-        columns = [Column(title, title == "n") for title in _COLUMNS]
-        sections.append(Section(facts["title"], [Table("Reported and measured", columns, rows), Text(facts["note"])]))
+        chosen = [each for each in found["claims"] if each["paper"] == paper]
+        rows = [row for each in chosen for row in _rows(each, grids, sources)]
+        table = Table("Reported and measured", [Column(title, title == "n") for title in _COLUMNS], rows)
+        rules = Items([f"{each['claim']}: holds where {each['holds']}." for each in chosen])
+        sections.append(Section(facts["title"], [table, Text(facts["note"]), rules]))
     text = (
         "A line for each claim and measurement that speaks to it. What a paper reports is quoted from public sources; "
         "what is ours is of the directories of this page, whose networks and data may be far smaller than those of the "
@@ -52,8 +54,8 @@ def _rows(claim: Mapping[str, Any], grids: Sequence[Grid], sources: Sequence[Sou
     told = RULES[claim["rule"]](grids, sources, **claim["options"])
     if not told:
         rest = (Cell(_NOT_MEASURED), Cell(NONE), Cell(NONE), Cell(NONE))
-        return [[Cell(claim["claim"]), Cell(claim["reported"]), *rest, Cell(claim["holds"])]]
-    return [[Cell(claim["claim"]), Cell(claim["reported"]), *_measured(each), Cell(claim["holds"])] for each in told]
+        return [[Cell(claim["claim"]), Cell(claim["reported"]), *rest]]
+    return [[Cell(claim["claim"]), Cell(claim["reported"]), *_measured(each)] for each in told]
 
 
 def _measured(evidence: Evidence) -> tuple[Cell, ...]:

@@ -149,7 +149,7 @@ def noise(source: Source, result: Mapping[str, Any], *, measure: str, unit: floa
     # Without a mean, for runs that never get there, the effect says which side is better.
     sign = difference if math.isfinite(difference) else _number(against["cliffs_delta"])
     ours = f"gaussian minus logistic, {name}: {_range((difference, low, high), unit)}, {_p(against['p_holm'])}"
-    yield Evidence(ours, source.config["runs"], _outcome(sign, against["p_holm"]), source.name)
+    yield Evidence(ours, int(source.config["runs"]), _outcome(sign, against["p_holm"]), source.name)
 
 
 @_of("surrogate-study")
@@ -162,7 +162,7 @@ def surrogates(source: Source, result: Mapping[str, Any], *, most: float) -> Ite
             value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
             outcome = HOLDS if high < most else HOLDS_NOT if low > most else UNCLEAR
             ours = f"{row['surrogate']} for {last}: {_range((value, low, high), 1.0)}"
-            yield Evidence(ours, row["candidates"], outcome, source.name)
+            yield Evidence(ours, int(row["candidates"]), outcome, source.name)
 
 
 @_of("search")

@@ -126,8 +126,9 @@ def _sum(bins: Sequence[Bins]) -> Bins:
 
 def _reliability_caption(found: Any) -> str:
     text = (
-        "Test images of all seeds together. A point below 0 is a bin that was too sure, one above 0 one that was not "
-        "sure enough; larger points hold more images."
+        "Test images of all seeds together, whose ECE is smaller than the mean over seeds, for errors of opposite sign "
+        "cancel. A point below 0 is a bin that was too sure, one above 0 one that was not sure enough; larger points "
+        "hold more images, and the line leaves out bins with less than 1 % of them."
     )
     if any(after is None for _, after in found):
         text += " Runs without a second curve hold no bins at a temperature."

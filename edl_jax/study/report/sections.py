@@ -26,15 +26,16 @@ _TITLES = {
 
 def of_grid(found: Grid) -> Section:
     """Return the section of a grid of `compare`."""
-    status.say(f"drawing {found.source.name}")
     lacking = grid.missing(found)
     config = found.config
     blocks: list[Block] = [Text(lacking, "warning")] if lacking else []
     blocks += [Text(line) for line in _method(found)]
     sections = []
     for place in found.places:
+        status.say(f"drawing {found.source.name}: {grid.title_of(place, found)}")
         tables = [grid.overview(found, place), *grid.tests(found, place), grid.by_seed(found, place)]
         sections.append(Section(grid.title_of(place, found), [*tables, *grid_figures.of_place(found, place)]))
+    status.say(f"drawing {found.source.name}: differences")
     of_accuracy, others = grid_figures.statistics(found)
     if of_accuracy or others:
         inner = [Section("Other metrics", others, folded=True)] if others else []

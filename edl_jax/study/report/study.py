@@ -82,7 +82,13 @@ def make_page(found: Sequence[Source], left: Sequence[str], title: str) -> Page:
     told = []
     for source in found:
         known = by_path.get(source.path)
-        told.append(sections.of_source(source) if known is None else sections.of_grid(known))
+        try:
+            told.append(sections.of_source(source) if known is None else sections.of_grid(known))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{source.path} holds what this release does not write ({type(error).__name__}: {error}): make it "
+                "again, or leave it out"
+            ) from error
     warnings = [f"Left out: {line}" for line in left]
     warnings += [line for each in grids if (line := grid.missing(each)) is not None]
     warnings += [
