@@ -34,7 +34,7 @@ def blocks(specs: Sequence[LossSpec], num_classes: int) -> list[Block]:
     logits = np.linspace(-_REACH, _REACH, _POINTS + 1)
     p = np.concatenate([1.0 / (1.0 + np.exp(-logits)), np.array(_AT)])
     profiles: dict[str, Profile] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, list[str]] = {}
     for spec in specs:
         try:
             # Little work, for which an accelerator that others may need is not asked.
@@ -42,14 +42,14 @@ def blocks(specs: Sequence[LossSpec], num_classes: int) -> list[Block]:
                 profiles[spec.title] = profile(loss.get(spec.name, **spec.hyper_parameters), p, num_classes)
         except Exception as error:  # of any kind: a report does not hang on one loss, or on a device that is absent
             _LOGGER.debug("loss %s", spec.text, exc_info=error)
-            failed[spec.title] = reason(error)
+            failed.setdefault(reason(error), []).append(spec.title)
     found: list[Block] = []
     if profiles:
         curves = {title: Profile(*(part[: len(logits)] for part in each)) for title, each in profiles.items()}
         caption = "The wrong classes are equally likely. Pull: a loss with pull 1 has cross-entropy's gradient there."
         wanted = {("Shapes and pulls", caption): partial(draw_several, p=p[: len(logits)], profiles=curves)}
         found += [*drawn(wanted), _table(profiles, num_classes)]
-    found += [Text(f"{title} is not drawn: {why}", "warning") for title, why in failed.items()]
+    found += [Text(f"Not drawn: {', '.join(titles)} ({why})", "warning") for why, titles in failed.items()]
     return found
 
 
