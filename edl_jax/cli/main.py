@@ -39,6 +39,7 @@ COMMANDS = {
     "export": ("export", "a trained classifier as files that JAX alone can load"),
     "compare": ("compare", "compare losses on a grid of settings and seeds, with statistics"),
     "summarize": ("summarize", "mean and standard deviation over finished downstream runs"),
+    "report": ("report", "one page of what commands have left in their directories"),
     "data": ("data", "prepare: write a TFDS directory for a data set"),
 }
 # Those that make a run: they are given the signals, and stop when it suits the run.

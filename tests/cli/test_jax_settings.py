@@ -60,6 +60,7 @@ COMMANDS = {
     "losses": ["losses"],
     "design-mixture": ["design-mixture", "--knots", "9", "--out", "mixture.yaml"],
     "summarize": ["summarize", "downstream"],
+    "report": ["report", "downstream", "--out", "report.html"],
 }
 SCRIPT = """
 import json, sys
@@ -165,7 +166,7 @@ COMPUTING = [
 
 
 def test_every_command_is_here():
-    assert set(cli.COMMANDS) == {name for name, *_ in COMPUTING} | {"summarize", "data"}
+    assert set(cli.COMMANDS) == {name for name, *_ in COMPUTING} | {"summarize", "report", "data"}
 
 
 @pytest.mark.parametrize("arguments", COMPUTING, ids=" ".join)
@@ -194,13 +195,14 @@ def test_without_a_platform_help_summaries_and_data_work_and_nothing_is_lost(pla
     shutil.copytree(plain[0], tmp_path, dirs_exist_ok=True)
     commands = {
         "summarize": ["summarize", "downstream"],
+        "report": ["report", "downstream", "--overwrite"],
         "data": ["data", "--help"],
         **{f"{name} --overwrite": [*COMMANDS[name], "--overwrite"] for name in ("pretrain", "downstream", "ablate")},
         "evaluate": ["evaluate", "downstream", "--overwrite"],
     }
     before = numbers(tmp_path)
     codes, _ = run_all(tmp_path, variables, commands)
-    assert {name for name, code in codes.items() if code == 0} == {"summarize", "data"}
+    assert {name for name, code in codes.items() if code == 0} == {"summarize", "report", "data"}
     assert set(codes.values()) == {0, 2}
     assert numbers(tmp_path) == before
     for name in ("pretrain", "downstream", "ablate", "evaluate"):

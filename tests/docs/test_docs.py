@@ -13,7 +13,7 @@ from edl_jax.cli import main as cli
 from edl_jax.downstream import evaluate
 from edl_jax.loss.adapters.nll import nll_function
 from edl_jax.pretrain import design_mixture
-from edl_jax.study import ablate, compare, correlate, eliminate, flatness, losses, summary, surrogates, transfer
+from edl_jax.study import ablate, compare, correlate, eliminate, flatness, losses, report, summary, surrogates, transfer
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,7 +38,7 @@ def test_documented_command_is_accepted(command, tmp_path, monkeypatch, capsys):
         accepted.append((args, kwargs))
         raise KeyboardInterrupt  # stop before the work
 
-    studies = (ablate, compare, correlate, eliminate, flatness, losses, surrogates, transfer)
+    studies = (ablate, compare, correlate, eliminate, flatness, losses, report, surrogates, transfer)
     for module in (*studies, design_mixture, downstream, evaluate, pretrain, search):
         monkeypatch.setattr(module, "run", accept)
     for module, name in (

@@ -30,6 +30,7 @@ from edl_jax.plot import classifier, pretraining
 from edl_jax.pretrain import evolve
 from edl_jax.study import losses
 from edl_jax.study.ablate import figures, measurement
+from edl_jax.study.report import drawing
 from edl_jax.training.progress import Progress
 
 # What a run measures, which two equal ones do not share.
@@ -46,7 +47,8 @@ SHARES = {
     "predicted": 0.04,
     "exported": 0.003,
     "seeds": 0.08,
-    "summary": 0.08,
+    "summary": 0.06,
+    "report": 0.02,
     "pretrain": 0.015,
     "pretrain half": 0.015,
     "ablate": 0.03,
@@ -134,7 +136,8 @@ def quick_programs(draw: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (seeds, single):
             patch.setattr(module, "Trainers", SharedTrainers)
-        for module, name in () if draw else ((classifier, "draw"), (pretraining, "draw"), (figures, "draw")):
+        pictures = ((classifier, "draw"), (pretraining, "draw"), (figures, "draw"), (drawing, "draw_all"))
+        for module, name in () if draw else pictures:
             patch.setattr(module, name, lambda *_, **__: None)
         yield
 
@@ -314,6 +317,13 @@ def prepared(root: Path) -> dict[str, Scenario]:
     config["config"]["seed"] = 7
     (folder / "a" / "config.json").write_text(json.dumps(config))
     found["summary"] = Scenario(folder, ("summarize", folder / "a", folder / "b"), r".*\.jsonl?", r"(?!)")
+
+    folder = root / "report"
+    folder.mkdir()
+    shutil.copytree(run, folder / "a")
+    shutil.copytree(root / "seeds" / "run", folder / "b")
+    line = ("report", folder / "a", folder / "b", "--out", folder / "page.html", "--overwrite")
+    found["report"] = Scenario(folder, line, r"[ab]/.*\.jsonl?", r"page\.(html|md)|page_files(/.*)?")
 
     for name, saves in (("pretrain", 0), ("pretrain half", 2)):
         folder = root / name

@@ -23,6 +23,7 @@ def draw(
     figure_format: str = "png",
     *,
     anew: bool = True,
+    metrics: Sequence[Metric] = METRICS,
 ) -> None:
     """Draw runs, differences to the baseline by metric, and seeds needed, into a folder.
 
@@ -35,9 +36,10 @@ def draw(
       groups: the runs, of which the rows are made.
       figure_format: png, pdf or svg.
       anew: draw those as well that are there.
+      metrics: of which to draw.
     """
     figures: dict[str, Callable[[Path], None]] = {}
-    for metric in METRICS:
+    for metric in metrics:
         of_metric = [row for row in rows if row.metric == metric.name and row.mean is not None]
         if not of_metric:
             continue
