@@ -180,7 +180,9 @@ def draw_lines(
     for axis in axes.flat[: len(panels)]:
         found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     found = {name: found[name] for name in sorted(found, key=lambda name: name == below)}
-    style = {"ncols": min(len(found), 5), "fontsize": SMALL, "frameon": False}
+    # A row of the legend is as wide as the figure, at some 10 characters an inch beside the samples.
+    width = 0.11 * max(map(len, found)) + 0.6
+    style = {"ncols": min(len(found), max(1, int(3.5 * columns / width))), "fontsize": SMALL, "frameon": False}
     figure.legend(list(found.values()), list(found), loc="outside lower center", **style)
     write(path, figure)
 

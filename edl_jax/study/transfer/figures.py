@@ -55,9 +55,12 @@ def draw(
             plot.draw_densities, title=titles[run], edges=fit.COARSE, laws=found, whole=whole, components=shares
         )
         figures[f"loss-{run}"] = partial(plot.draw_losses, title=titles[run], curves=_curves(matched[run]))
-    figures["distance"] = _distance(rows)
-    figures["told_apart"] = _told_apart(rows, summaries)
-    figures["weights"] = partial(plot.draw_weights, weights=_weights(summaries, matched))
+    # What a run is says more than the name of its folder, where it tells the runs apart.
+    shown = titles if len(set(titles.values())) == len(titles) else {run: run for run in titles}
+    figures["distance"] = _distance(rows, shown)
+    figures["told_apart"] = _told_apart(rows, summaries, shown)
+    weights = {shown[run]: bars for run, bars in _weights(summaries, matched).items()}
+    figures["weights"] = partial(plot.draw_weights, weights=weights)
     paths = {folder / f"{name}.{figure_format}": function for name, function in figures.items()}
     draw_all(paths)
     return [path for path in paths if path.exists()]
@@ -79,13 +82,13 @@ def _curves(matched: Matched) -> list[plot.LossCurve]:
     return [*curves, plot.LossCurve("implied by the real law", *matched.implied, "implied")]
 
 
-def _distance(rows: Sequence[Row]) -> Callable[[Path], None]:
+def _distance(rows: Sequence[Row], shown: Mapping[str, str]) -> Callable[[Path], None]:
     panels: dict[str, list[plot.Line]] = {}
     floors: dict[str, float] = {}
     for quantity, name in QUANTITIES.items():
         title = name.replace("p_t", "$p_t$")
         chosen = [row for row in rows if row.quantity == quantity]
-        panels[title] = _lines([(row.place, row.distance) for row in chosen])
+        panels[title] = _lines([(row.place, row.distance) for row in chosen], shown)
         floors[title] = float(np.mean([row.by_chance for row in chosen]))
     return partial(
         plot.draw_lines,
@@ -96,29 +99,29 @@ def _distance(rows: Sequence[Row]) -> Callable[[Path], None]:
     )
 
 
-def _told_apart(rows: Sequence[Row], summaries: Sequence[Summary]) -> Callable[[Path], None]:
+def _told_apart(rows: Sequence[Row], summaries: Sequence[Summary], shown: Mapping[str, str]) -> Callable[[Path], None]:
     covered = "share of real $p_t$ that the mixture covers"
     apart, matched = "accuracy of a classifier, real or mixture", "the same, mixture matched to the epoch"
     panels = {
-        covered: _lines([(row.place, row.covered) for row in rows if row.quantity == "log_p_t"]),
-        apart: _lines([(each.place, each.told_apart) for each in summaries]),
-        matched: _lines([(each.place, each.told_from_matched) for each in summaries]),
+        covered: _lines([(row.place, row.covered) for row in rows if row.quantity == "log_p_t"], shown),
+        apart: _lines([(each.place, each.told_apart) for each in summaries], shown),
+        matched: _lines([(each.place, each.told_from_matched) for each in summaries], shown),
     }
     floors = {covered: 0.99, apart: 0.5, matched: 0.5}
     return partial(plot.draw_lines, panels=panels, floors=floors, below="by chance", limits=(0.0, 1.04))
 
 
-def _lines(found: Sequence[tuple]) -> list[plot.Line]:
-    """Return a line for each run and part, from (place, number or two-sample test)."""
+def _lines(found: Sequence[tuple], shown: Mapping[str, str]) -> list[plot.Line]:
+    """Return a line for each run and part, from (place, number or two-sample test); `shown` names the runs."""
     lines = []
     for run, part in dict.fromkeys((place.run, place.part) for place, _ in found):
         chosen = [(place.epoch, value) for place, value in found if (place.run, place.part) == (run, part)]
         epochs, values = zip(*chosen, strict=True)
         if isinstance(values[0], float):
-            lines.append(plot.Line(run, part, epochs, values))
+            lines.append(plot.Line(shown[run], part, epochs, values))
         else:
             columns = [[getattr(value, name) for value in values] for name in ("accuracy", "low", "high")]
-            lines.append(plot.Line(run, part, epochs, *columns))
+            lines.append(plot.Line(shown[run], part, epochs, *columns))
     return lines
 
 
