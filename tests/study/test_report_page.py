@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from browser import CHROMIUM, Browser
-from report_cases import DEFAULT, HOSTILE, make_ablation, make_grid, make_run, write
+from report_cases import DEFAULT, HOSTILE, environment, make_ablation, make_grid, make_run, write
 
 from edl_jax.cli import main as cli
 from edl_jax.plot.loss import Profile
@@ -163,6 +163,20 @@ def test_a_claim_holds_only_where_a_test_says_so(tmp_path, rule, sources, outcom
     chosen = next(each for each in claims.claims()["claims"] if each["rule"] == rule)
     (evidence,) = claims.RULES[rule]([], found, **chosen["options"])
     assert evidence.outcome == outcome
+
+
+def test_a_number_predicts_by_its_own_correlation_of_the_evolved_losses(tmp_path):
+    row = {"number": "fitness_ratio", "network": "mlp", "subset": "evolved", "measure": "spearman", "artifacts": 23}
+    row |= {"value": 0.7, "low": 0.4, "high": 0.9, "p_holm": 0.001}
+    others = [{**row, "subset": "all", "value": -0.7}, {**row, "measure": "kendall"}, {**row, "number": "pull_50"}]
+    write(tmp_path / "c" / "config.json", {"command": "correlate", "config": {}})
+    write(tmp_path / "c" / "environment.json", environment(command="correlate"))
+    write(tmp_path / "c" / "result.json", {"rows": [*others, row, {**row, "value": -0.7}, {**row, "p_holm": 0.2}]})
+    found, _ = study.sources.read([tmp_path])
+    options = next(each["options"] for each in claims.claims()["claims"] if each["rule"] == "predicts")
+    evidence = claims.RULES["predicts"]([], found, **options)
+    assert [each.outcome for each in evidence] == ["holds", "does not hold", "cannot be told here"]
+    assert evidence[0].ours == "mlp: 0.7 (0.4 to 0.9), p (Holm) = 0.001"
 
 
 def test_every_claim_names_a_paper_and_a_rule_that_there_are():

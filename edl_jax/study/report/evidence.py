@@ -165,6 +165,16 @@ def surrogates(source: Source, result: Mapping[str, Any], *, most: float) -> Ite
             yield Evidence(ours, int(row["candidates"]), outcome, source.name)
 
 
+@_of("correlate")
+def predicts(source: Source, result: Mapping[str, Any], *, number: str, subset: str) -> Iterator[Evidence]:
+    """Yield the rank correlation of a pretraining number with each network's accuracy; positive where it predicts."""
+    for row in result["rows"]:
+        if (row["number"], row["subset"], row["measure"]) == (number, subset, "spearman"):
+            value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
+            ours = f"{row['network']}: {_range((value, low, high), 1.0)}, {_p(row['p_holm'])}"
+            yield Evidence(ours, int(row["artifacts"]), _outcome(value, row["p_holm"]), source.name)
+
+
 @_of("search")
 def groups(source: Source, result: Mapping[str, Any], *, method: str) -> Iterator[Evidence]:
     """Yield the group of the best loss of a search by a method."""
@@ -248,7 +258,7 @@ def _searches(sources: Sequence[Source], method: str) -> list[_Search]:
 
 
 RULES: Mapping[str, Rule] = {
-    each.__name__: each for each in (better, gap, ranking, covered, noise, surrogates, cost, groups, flatter)
+    each.__name__: each for each in (better, gap, ranking, covered, noise, surrogates, predicts, cost, groups, flatter)
 }
 """Name -> function, as claims.yaml names them."""
 
