@@ -27,7 +27,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(200_000, 20, 100)  # jax's traces make so many objects that collections take 4 % of the time
 
 
-def share_contexts(programs=200):
+def share_contexts(programs=50):
     """Let so many programs be lowered in one MLIR context: one of its own takes a fifth of what a small program costs.
 
     jax's own name, which another version may not have: then each program has its own again.
