@@ -5,7 +5,8 @@ import functools
 
 import jax
 import pytest
-from downstream_cases import SMALL, SharedTrainers, run
+from downstream_cases import SMALL, run
+from program_cases import SharedTrainers, shared_trainers
 
 from edl_jax import training
 from edl_jax.downstream import seeds, single
@@ -15,9 +16,7 @@ from edl_jax.plot import classifier
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs():
     """Equal programs are compiled once; a test of compilation itself asks for `own_programs`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (seeds, single):
-            patch.setattr(module, "Trainers", SharedTrainers)
+    with shared_trainers(seeds, single), pytest.MonkeyPatch.context() as patch:
         compile_report, known = training.compile_report, {}
 
         @functools.wraps(compile_report)
