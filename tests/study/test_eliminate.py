@@ -102,7 +102,6 @@ def untimed(value):
     return [untimed(item) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_to_the_same_result_and_makes_no_run_twice(
     searched, finished, tmp_path, monkeypatch
 ):
@@ -125,9 +124,14 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_result_and_makes_no_run_tw
     result = run(settings, out=out, resume=True)
     assert untimed(result) == untimed(finished[1])
     assert len(made) == 2
-    # More seeds: what there is stays.
+
+
+@pytest.mark.slow  # it is what resuming a downstream command with more seeds does
+def test_seeds_that_are_added_leave_what_there_is(searched, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    out, result = shutil.copytree(finished[0], tmp_path / "s"), finished[1]
     before = (out / "finals" / "cross_entropy" / "seed-3" / "result.json").stat().st_mtime_ns
-    more = run(dataclasses.replace(settings, seeds=(3, 4, 5)), out=out, resume=True)
+    more = run(config(searched, seeds=(3, 4, 5)), out=out, resume=True)
     assert (out / "finals" / "cross_entropy" / "seed-3" / "result.json").stat().st_mtime_ns == before
     values = [found["finals"]["cross_entropy"]["test_accuracy"]["values"] for found in (result, more)]
     assert values[1][:2] == values[0]

@@ -17,7 +17,7 @@ from edl_jax.search.program_tables import tables_of_expressions
 from edl_jax.search.tables import signatures
 from edl_jax.study import stages
 from edl_jax.study.stages.networks import names_of, to_the_end
-from edl_jax.study.surrogates import SurrogateConfig, sample
+from edl_jax.study.surrogates import SurrogateConfig, figures, sample
 
 # More losses than are trained at once: the larger network has two blocks of them.
 FLAGS = ["--dataset", "digits", "--candidates", "18"]
@@ -68,7 +68,6 @@ def test_a_study_leaves_report_tables_and_figures(study):
     assert last.endswith("report.md")
 
 
-@pytest.mark.slow
 def test_a_study_that_was_stopped_ends_with_the_same_numbers(study, tmp_path, monkeypatch):
     """First without the repetition, stopped in its third of three blocks; then with it."""
     train, begun = stages.train, []
@@ -80,6 +79,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_numbers(study, tmp_path, mo
         return train(*arguments, **keywords)
 
     monkeypatch.setattr(stages, "train", stopped)
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
     directory = tmp_path / "study"
     code, _ = command(directory, *FLAGS, "--surrogates", *SURROGATES)
     assert code == 130

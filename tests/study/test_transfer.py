@@ -16,6 +16,7 @@ from edl_jax.core.runs import Run
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.transfer import figures, recording
+from edl_jax.synthetic import drop_in as calibration
 
 SMALL = DownstreamConfig(
     arch="mlp", dataset="digits", loss="cross_entropy", epochs=2, warmup_epochs=0.5, train_size=256, batch_size=32
@@ -29,6 +30,14 @@ def command(out, *flags):
     with contextlib.redirect_stdout(text):
         code = cli.main(["transfer", "--out", str(out), *map(str, flags)])
     return code, text.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_calibration():
+    """Calibrate for up to 100 classes: 1,000 cost the most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "NUM_CLASSES", (2, 10, 100))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +91,6 @@ def test_predictions_are_those_of_the_run(compared, trained):
     assert accuracy[2] == pytest.approx(trained[1]["test_accuracy"], abs=0.12)
 
 
-@pytest.mark.slow
 def test_a_comparison_that_was_stopped_ends_with_the_same_numbers(compared, trained, tmp_path, monkeypatch):
     """In its training, before and after the checkpoint that follows the predictions of an epoch."""
     save = Run.save
