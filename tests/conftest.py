@@ -21,7 +21,11 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that jaxl
 
 import jax
 import pytest
-from jax._src.interpreters import mlir
+
+try:
+    from jax._src.interpreters import mlir
+except ImportError:  # jax's own, which another version may not have
+    mlir = None
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(200_000, 20, 100)  # jax's traces make so many objects that collections take 4 % of the time

@@ -78,7 +78,6 @@ def test_a_study_leaves_report_tables_and_figures(study):
     assert lines[-1].endswith("report.md")
 
 
-@pytest.mark.slow
 def test_a_study_that_was_stopped_ends_with_the_same_numbers(study, tmp_path, monkeypatch):
     """In its evolution, in its synthetic tasks, and in its networks, of which one is added later."""
     monkeypatch.setattr(figures, "draw", lambda *_: [])

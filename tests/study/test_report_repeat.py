@@ -9,7 +9,7 @@ import pytest
 from edl_jax import downstream, pretrain, search
 from edl_jax.cli import main as cli
 from edl_jax.core.config import load_preset, to_dict
-from edl_jax.study import ablate, compare, eliminate, flatness, surrogates, transfer
+from edl_jax.study import ablate, compare, correlate, eliminate, flatness, surrogates, transfer
 from edl_jax.study.report.repeat import repeat
 
 DEBUG = load_preset("downstream", "debug", downstream.DownstreamConfig())
@@ -54,6 +54,7 @@ CASES = {
     ),
     "eliminate": (eliminate, eliminate.EliminateConfig(runs=("runs/a b",), count=30, seeds=(3, 4))),
     "surrogate-study": (surrogates, surrogates.SurrogateConfig(repeat=True, candidates=20)),
+    "correlate": (correlate, correlate.CorrelateConfig(runs=("runs/a",), generations=(1, 5), seeds=(0, 1))),
     "transfer": (transfer, transfer.TransferConfig(runs=("runs/a", "it's"), epochs=(0, 2), seed=5)),
     "flatness": (flatness, flatness.FlatnessConfig(runs=("runs/a",), tolerance=1e-4, grid=0)),
 }

@@ -39,6 +39,7 @@ _MAKERS: Mapping[str, Maker] = {
     "search": Maker("edl_jax.search", "SearchConfig", "search"),
     "eliminate": Maker("edl_jax.study.eliminate", "EliminateConfig", "eliminate"),
     "surrogate-study": Maker("edl_jax.study.surrogates", "SurrogateConfig", "surrogate-study"),
+    "correlate": Maker("edl_jax.study.correlate", "CorrelateConfig", "correlate"),
     "transfer": Maker("edl_jax.study.transfer", "TransferConfig", "transfer"),
     "flatness": Maker("edl_jax.study.flatness", "FlatnessConfig", "flatness"),
 }

@@ -17,6 +17,7 @@ _OF_COMMAND: Mapping[str, Callable[[Source], list[Section]]] = {
     "downstream-seeds": training.several,
 }
 _TITLES = {
+    "correlate": "pretraining numbers against the accuracy of networks",
     "transfer": "densities, distances and tests of synthetic against real predictions",
     "flatness": "eigenvalues, traces and slices",
     "downstream": "one run",
