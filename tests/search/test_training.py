@@ -53,16 +53,18 @@ def test_weights_follow_optax(settings):
     optimizer = reference(config, student)
     state = optimizer.init(params)
 
-    @jax.jit
     def gradient(params, inputs, labels):
         logits, pull = jax.vjp(lambda params: student.apply(params, {}, inputs, True, no_tap)[0], params)
         return pull(logit_gradient(TABLES[0], logits, labels) / len(labels))[0]
 
+    @jax.jit
+    def step(params, state, inputs, labels):
+        updates, state = optimizer.update(gradient(params, inputs, labels), state, params)
+        return optax.apply_updates(params, updates), state
+
     for chosen in np.asarray(training.rows):
         inputs = student.prepare(jnp.asarray(split.train_images[chosen]), None)
-        found = gradient(params, inputs, jnp.asarray(split.train_labels[chosen]))
-        updates, state = optimizer.update(found, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = step(params, state, inputs, jnp.asarray(split.train_labels[chosen]))
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, student.init(training.key)[0])
     assert min(jax.tree.leaves(moved)) > 1e-4
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-3, atol=2e-6), population.params, params)
