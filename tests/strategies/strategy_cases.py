@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from edl_jax.strategies import ChaoticES, StrategyConfig, create
 
 OURS = ("ChaoticES", "chaotic_es", "gaussian_es")
-CHOSEN = ("chaotic_es", "open_es", "snes")
+CHOSEN = ("chaotic_es", "snes")
 
 
 @functools.cache
