@@ -12,9 +12,16 @@ EAGER = ["cross_entropy", "squentropy", "edl"]  # from `targets`, with raw logit
 PRESENT = np.array([list(row) for row in ("11010", "01011", "10101", "11100", "11001", "00111")]) == "1"
 
 
-@pytest.mark.parametrize("dtype", [np.int32, pytest.param(np.uint8, marks=pytest.mark.slow)])
-def test_ignored_labels_leave_no_value_and_no_gradient(every, batch, dtype):
-    """In one program: an ignored example holds NaN logits, and the others are what they are without it."""
+@pytest.mark.parametrize(
+    ("which", "dtype"),
+    [("ways", np.int32), *(pytest.param("every", x, marks=pytest.mark.slow) for x in (np.int32, np.uint8))],
+)
+def test_ignored_labels_leave_no_value_and_no_gradient(which, request, batch, dtype):
+    """In one program: an ignored example holds NaN logits, and the others are what they are without it.
+
+    By a loss of each way: the entry that all share does it.
+    """
+    every = request.getfixturevalue(which)
     ignored, away = 255 if dtype == np.uint8 else -100, np.array([False, False, True, False, False, True])
     kept = ~away
     logits, labels = (np.array(x) for x in batch)

@@ -89,7 +89,10 @@ def test_forward_mode_is_reverse_mode(which, request, batch):
         np.testing.assert_allclose(values[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_gradient_of_soft_labels_is_that_of_integers(every, batch):
+@pytest.mark.parametrize("which", ["ways", pytest.param("every", marks=pytest.mark.slow)])
+def test_gradient_of_soft_labels_is_that_of_integers(which, request, batch):
+    """By a loss of each way: the values for probabilities are tried with every loss in test_contract.py."""
+    every = request.getfixturevalue(which)
     logits, labels = batch
     all_close(every.gradients(logits, labels), every.gradients(logits, one_hot(labels).astype(np.float32)), 1e-5)
 

@@ -20,37 +20,46 @@ NETWORKS = ("joint identity", "monotone identity", "pairwise identity")  # the k
 WEIGHTS = np.array([1.0, 0.5, 2.0, 1.0, 0.0], np.float32)
 
 
-@pytest.mark.slow
-def test_two_devices():
-    """One process for all: sharded batches on a mesh with Explicit axis types, and class-parallel logits."""
+@pytest.mark.parametrize(
+    "cases", [["mask of classes"], pytest.param(["smoothed", "probabilities"], marks=pytest.mark.slow)]
+)
+def test_two_devices(cases):
+    """One process for all losses: sharded batches on a mesh with Explicit axis types, and class-parallel logits."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, str(TESTS / "two_devices.py")]
+    command = [sys.executable, str(TESTS / "two_devices.py"), *cases]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.splitlines() == ["done"], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
-    "dtype",
+    ("dtype", "kind"),
     [
-        jnp.bfloat16,
-        pytest.param(jnp.float16, marks=pytest.mark.slow),
-        pytest.param(jnp.float64, marks=pytest.mark.slow),
+        (jnp.bfloat16, "integers"),
+        *(
+            pytest.param(dtype, kind, marks=pytest.mark.slow)
+            for dtype in (jnp.bfloat16, jnp.float16, jnp.float64)
+            for kind in ("integers", "probabilities")
+            if (dtype, kind) != (jnp.bfloat16, "integers")
+        ),
     ],
 )
-def test_strict_promotion(every, dtype):
+def test_strict_promotion(every, dtype, kind):
     """What it refuses is refused while tracing: nothing is compiled."""
     with jax.enable_x64(dtype == jnp.float64):
-        strict_promotion(every, dtype)
+        strict_promotion(every, dtype, kind)
 
 
-def strict_promotion(every, dtype):
+def strict_promotion(every, dtype, kind):
     logits, labels = jnp.asarray(BATCH[0], dtype), BATCH[1]
     where = np.ones((6, 5), bool)
-    cases = [
-        (labels.astype(np.uint8), {"where": where, "class_weights": WEIGHTS, "ignore_label": 2}),
-        (jnp.asarray(soft_labels(1, (6, 5)), dtype), {"smoothing": np.float64(0.1), "class_weights": WEIGHTS}),
-    ]
+    y, arguments = {
+        "integers": (labels.astype(np.uint8), {"where": where, "class_weights": WEIGHTS, "ignore_label": 2}),
+        "probabilities": (
+            jnp.asarray(soft_labels(1, (6, 5)), dtype),
+            {"smoothing": np.float64(0.1), "class_weights": WEIGHTS},
+        ),
+    }[kind]
     networks = {name: loss.learned_loss(random_network(0, name)) for name in NETWORKS}
     arrays = {
         "barron": loss.get("barron", alpha=np.float32(1.5)),
@@ -58,13 +67,12 @@ def strict_promotion(every, dtype):
         "gce": loss.get("gce", k=0.3),
     }
     with jax.numpy_dtype_promotion("strict"):
-        for y, arguments in cases:
-            for name, function in (every.losses | networks | {f"{name}, k": f for name, f in arrays.items()}).items():
-                assert dtypes(function, logits, y, arguments) == (dtype, dtype), name
-            present = y % 2 if y.ndim == 1 else jnp.eye(2, dtype=dtype)[np.arange(6) % 2]
-            weights = {key: x[..., :2] if np.shape(x)[-1:] == (5,) else x for key, x in arguments.items()}
-            for name in TWO_CLASSES:
-                assert dtypes(loss.get(name), logits[:, :2], present, weights) == (dtype, dtype), name
+        for name, function in (every.losses | networks | {f"{name}, k": f for name, f in arrays.items()}).items():
+            assert dtypes(function, logits, y, arguments) == (dtype, dtype), name
+        present = y % 2 if y.ndim == 1 else jnp.eye(2, dtype=dtype)[np.arange(6) % 2]
+        weights = {key: x[..., :2] if np.shape(x)[-1:] == (5,) else x for key, x in arguments.items()}
+        for name in TWO_CLASSES:
+            assert dtypes(loss.get(name), logits[:, :2], present, weights) == (dtype, dtype), name
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])

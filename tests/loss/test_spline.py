@@ -13,9 +13,10 @@ from edl_jax.loss.contract import targets
 from edl_jax.loss.networks import kinds
 
 TAIL = -9.0
-CASES = [
-    (kind, activation) for kind in ("true_class", "per_class") for activation in ("gelu", "silu", "softplus", "tanh")
-] + [("monotone_true_class", "softplus"), ("monotone", "softplus")]
+# Each kind once: an activation is the network's, whose numbers the splines take as they are.
+CASES = [("true_class", "gelu"), ("per_class", "tanh"), ("monotone_true_class", "softplus"), ("monotone", "softplus")]
+MORE = [("true_class", activation) for activation in ("silu", "softplus", "tanh")]
+MORE += [("per_class", activation) for activation in ("gelu", "silu", "softplus")]
 
 
 def network_and_params(kind, activation):
@@ -23,7 +24,9 @@ def network_and_params(kind, activation):
     return network, jax.tree.map(np.asarray, random_params(3, network, scale=1.0))
 
 
-@pytest.mark.parametrize(("kind", "activation"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "activation"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
 def test_values_to_1e5_and_slopes_to_1e4_of_the_network(kind, activation):
     network, params = network_and_params(kind, activation)
     table = splines(network, params, TAIL, -1.0)

@@ -1,10 +1,13 @@
 """Every loss on two devices, as a program of its own: prints what went wrong, a line each, then `done`.
 
+Its arguments are the names of the cases to try, see `CASES`.
+
 The batch is sharded over a mesh with Explicit axis types, or the classes over one in `shard_map`. What a mesh of
 Explicit types refuses is refused while tracing, so that most of it compiles nothing.
 """
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +37,10 @@ CASES = {
 }
 
 
-def explicit(mesh):
+def explicit(mesh, cases):
     """Trace each loss with a sharded batch, in each case of integer labels; run some of them and compare."""
     split = functools.partial(jax.device_put, device=jax.NamedSharding(mesh, P("batch")))
-    for case in ("mask of classes", "smoothed"):  # probabilities take the way of smoothed labels
+    for case in cases & {"mask of classes", "smoothed"}:  # probabilities take the way of smoothed labels
         labels, arrays, others = CASES[case]
 
         def both(functions, logits, labels, arrays, others=others):
@@ -69,9 +72,10 @@ def explicit(mesh):
     compare(case, found, some(LOGITS, labels, arrays))
 
 
-def class_parallel(mesh):
+def class_parallel(mesh, cases):
     """Compare the losses of p_t alone, three classes on each device, with the plain form; the others refuse."""
-    for case, (labels, arrays, others) in CASES.items():
+    for case in cases:
+        labels, arrays, others = CASES[case]
         factors = np.linspace(1.0, 2.0, len(OF_P_T) * 8, dtype=np.float32).reshape(-1, 8)
 
         def values(logits, labels, arrays, axis_name=None, others=others):
@@ -113,6 +117,7 @@ def compare(case, found, expected):
 if __name__ == "__main__":
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert len(jax.devices()) == 2
-    explicit(jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,)))
-    class_parallel(jax.make_mesh((2,), ("classes",), axis_types=(jax.sharding.AxisType.Explicit,)))
+    chosen = set(sys.argv[1:])
+    explicit(jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,)), chosen)
+    class_parallel(jax.make_mesh((2,), ("classes",), axis_types=(jax.sharding.AxisType.Explicit,)), chosen)
     print("done")
