@@ -40,8 +40,9 @@ lint: $(VENV)/.installed-dev
 typecheck: $(VENV)/.installed-dev
 	$(PY) -m mypy
 
+# Every program is kept, however small: the workers share them, and a second run compiles what has changed alone.
 unit: $(VENV)/.installed-dev
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # The site of docs/, in build/site; a link, an anchor or a name that does not exist fails. About 3 seconds. It reads the
 # sources without importing them, so that its environment holds the generator alone.
