@@ -471,7 +471,8 @@ def test_warnings_of_libraries_have_one_line(monkeypatch, capsys):
 
 def test_downstream_from_a_shell_is_silent_but_for_its_estimate(tmp_path):
     out = tmp_path / "run"
-    done = command("downstream", "--config", "debug", "--out", str(out), cwd=tmp_path)
+    small = ["--epochs", "1", "--warmup-epochs", "0", "--train-size", "128"]
+    done = command("downstream", "--config", "debug", *small, "--out", str(out), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("cross_entropy on digits: test accuracy 0.")
     assert done.stdout.count("\n") == 1

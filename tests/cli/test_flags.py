@@ -74,7 +74,8 @@ def test_an_unknown_format_on_the_command_line(capsys):
     assert "'pgn': did you mean png? choose from pdf, png, svg" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["svg", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pdf", "png"))])
+@pytest.mark.slow  # tests/study/test_losses.py draws one in the fast tier, and tests/plot/test_text.py in every format
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_loss_is_drawn_as_the_suffix_says(name, tmp_path):
     file = tmp_path / f"mae.{name}"
     assert cli.main(["losses", "mae", "--plot", str(file)]) == 0

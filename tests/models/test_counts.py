@@ -129,7 +129,14 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize(("arch", "image_shape", "layers", "published"), PUBLISHED)
+# A smaller network of each stays in the fast tier.
+DEEP = ("resnet32", "resnet44", "resnet56", "resnet110", "resnet34", "preresnet110", "wrn28_10", "wrn40_4")
+
+
+@pytest.mark.parametrize(
+    ("arch", "image_shape", "layers", "published"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[0] in DEEP else []) for case in PUBLISHED],
+)
 def test_parameter_count_is_the_published_one(arch, image_shape, layers, published):
     assert layers in (None, published)
     assert count(models.create(arch, 10), image_shape) == published

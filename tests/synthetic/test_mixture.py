@@ -12,7 +12,7 @@ from scipy import stats
 from edl_jax.core.errors import UserError
 from edl_jax.synthetic import COMPONENTS, MixtureConfig, draw_predictions, sample, sample_labels
 
-NUM_CLASSES = [2, 3, 10, 1000]
+NUM_CLASSES = [2, 10, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 1000))]
 CONFIDENCE, FLATNESS, SPREAD = 6.0, 4.0, 2.0
 # A KS test on a fixed key: a p-value below this has a chance of one in ten thousand if the law is right.
 REJECT = 1e-4
