@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edl_jax.cli.main import main
 from edl_jax.core.config import load_preset
 from edl_jax.core.errors import UserError
 from edl_jax.core.stopping import Stop, Stopped
+from edl_jax.search import result as conclusion, seeds as seeds_room
 from edl_jax.search.config import SearchConfig
 from edl_jax.search.loss_tables import table_of_loss
 
@@ -100,6 +102,14 @@ class StopAfter(Stop):
         super().check(after)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no figures: those of the whole searches are drawn."""
+    monkeypatch.setattr(conclusion.plot, "draw", lambda *_: [])
+
+
+# The states of the others are written and read in their own tests, such as test_gp.py.
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "method", ["nlfs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evomal", "taylorglo"))]
 )
@@ -125,14 +135,25 @@ def test_a_generation_of_rejects_is_no_end_but_a_search_of_rejects_is(digits, tm
     assert all(row["trained"] == 0 for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_several_seeds_keep_what_is_finished_and_tell_the_best(digits, tmp_path, monkeypatch, found):
+    """The first search is one of its own, moved to where it would have been made."""
     monkeypatch.setattr(data, "load", lambda *_, **__: digits)
-    out = tmp_path / "s"
-    settings = config(method="gp_lfl")
+    out, run, seeds = tmp_path / "s", seeds_room.run, []
+
+    def counted(settings, **keywords):
+        seeds.append(settings.seed)
+        if settings.seed == 0:
+            shutil.copytree(found("evomal")[0], keywords["out"])
+            return json.loads((keywords["out"] / "result.json").read_text())
+        return run(settings, **keywords)
+
+    monkeypatch.setattr(seeds_room, "run", counted)
+    settings = config(method="evomal")
     search.run_seeds(settings, [0], out=out)
     both = search.run_seeds(settings, [0, 1], out=out, resume=True)
-    assert plain(both["runs"][0]) == {"seed": 0, **plain(found("gp_lfl")[1])}
+    assert seeds == [0, 1]
+    assert plain(both["runs"][0]) == {"seed": 0, **plain(found("evomal")[1])}
     assert both["mean"]["fitness"] == pytest.approx(np.mean([run["fitness"] for run in both["runs"]]))
     best = min(both["runs"], key=lambda run: run["fitness"])
     assert both["artifact"] == best["artifact"]
