@@ -14,6 +14,7 @@ from edl_jax.cli.main import main
 from edl_jax.core.config import load_preset
 from edl_jax.core.errors import UserError
 from edl_jax.core.stopping import Stop, Stopped
+from edl_jax.plot import nlfs as nlfs_plot
 from edl_jax.search import result as conclusion, seeds as seeds_room
 from edl_jax.search.config import SearchConfig
 from edl_jax.search.loss_tables import table_of_loss
@@ -30,7 +31,9 @@ class Unreadable:
 
 
 def config(**changes):
-    return dataclasses.replace(load_preset("search", "debug", SearchConfig()), **changes)
+    preset = load_preset("search", "debug", SearchConfig())
+    few = dataclasses.replace(preset.nlfs, iterations=8)
+    return dataclasses.replace(preset, nlfs=few, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,7 @@ class StopAfter(Stop):
 def undrawn(monkeypatch):
     """Draw no figures: those of the whole searches are drawn."""
     monkeypatch.setattr(conclusion.plot, "draw", lambda *_: [])
+    monkeypatch.setattr(nlfs_plot, "draw", lambda *_: [])
 
 
 # The states of the others are written and read in their own tests, such as test_gp.py.

@@ -16,7 +16,6 @@ from edl_jax.core.runs import Run
 from edl_jax.downstream import DownstreamConfig
 from edl_jax.pretrain import PretrainConfig
 from edl_jax.study.transfer import figures, recording
-from edl_jax.synthetic import drop_in as calibration
 
 SMALL = DownstreamConfig(
     arch="mlp", dataset="digits", loss="cross_entropy", epochs=2, warmup_epochs=0.5, train_size=256, batch_size=32
@@ -30,14 +29,6 @@ def command(out, *flags):
     with contextlib.redirect_stdout(text):
         code = cli.main(["transfer", "--out", str(out), *map(str, flags)])
     return code, text.getvalue()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_calibration():
-    """Calibrate for up to 100 classes: 1,000 cost the most."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "NUM_CLASSES", (2, 10, 100))
-        yield
 
 
 @pytest.fixture(scope="module")
