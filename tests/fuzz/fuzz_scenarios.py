@@ -18,13 +18,14 @@ import jax
 import numpy as np
 import pytest
 from fuzz_harness import Outcome, call, restore, tree
+from program_cases import shared_trainers
 
 from edl_jax import loss
 from edl_jax.core.errors import UserError
 from edl_jax.core.runs import Run
 from edl_jax.data import prepare
 from edl_jax.downstream import seeds, single
-from edl_jax.downstream.trainer import Trainers, compile_trainer
+from edl_jax.downstream.trainer import Trainers
 from edl_jax.loss.networks import kinds
 from edl_jax.plot import classifier, pretraining
 from edl_jax.pretrain import evolve
@@ -116,26 +117,10 @@ def numbers_of(path: Path) -> Any:
     return numbers(json.loads(path.read_text(encoding="utf-8")))
 
 
-class SharedTrainers(Trainers):
-    """Trainers that all runs share: what a program depends on is its key."""
-
-    compiled: dict = {}  # noqa: RUF012
-
-    def get(self, config, task):
-        data_only = {"seed": 0, "label_noise": 0.0, "label_noise_kind": "symmetric", "imbalance": 1.0, "val_size": 0}
-        program = {"train_size": None, "target_accuracy": None, "checkpoint_every": 1}
-        key = (dataclasses.replace(config, **data_only, **program), task.images.shape, task.loop, task.loss_fn)
-        if key not in self.compiled:
-            self.compiled[key] = compile_trainer(config, task)
-        return self.compiled[key]
-
-
 @contextlib.contextmanager
 def quick_programs(draw: bool = False) -> Iterator[None]:
     """Compile equal programs once, and draw nothing unless asked: pictures take longer than all the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (seeds, single):
-            patch.setattr(module, "Trainers", SharedTrainers)
+    with shared_trainers(seeds, single), pytest.MonkeyPatch.context() as patch:
         pictures = ((classifier, "draw"), (pretraining, "draw"), (figures, "draw"), (drawing, "draw_all"))
         for module, name in () if draw else pictures:
             patch.setattr(module, name, lambda *_, **__: None)

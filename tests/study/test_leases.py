@@ -127,12 +127,9 @@ def test_a_lease_whose_file_was_removed_is_lost(tmp_path, clock):
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(tmp_path, clock):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    leases(tmp_path, clock).take("cell")
-    (file,) = (tmp_path / "leases").glob("cell.*")
-    record = json.loads(file.read_text())
-    ended.wait()
-    file.write_text(json.dumps({**record, "pid": ended.pid}))
+    script = "import sys; from pathlib import Path; from edl_jax.study.compare.leases import Leases, LeaseTimes;"
+    script += "import os; Leases(Path(sys.argv[1]), LeaseTimes()).take('cell'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "leases")], check=False)
     found = leases(tmp_path, clock)
     assert found.held() == []
     assert found.take("cell") is not None
