@@ -150,6 +150,16 @@ def test_a_grid_grows_and_runs_no_cell_again(grid, capsys, monkeypatch):
     assert listing(grid) == after
 
 
+def test_cells_of_a_machine_that_shares_no_directory_are_copied_in(grid, tmp_path):
+    other = tmp_path / "other"
+    assert compare(f"{GRID} edl --seeds 2", other) == 0
+    shutil.copytree(other / "cells", grid / "cells", dirs_exist_ok=True)
+    before = listing(grid)
+    assert compare("compare --resume --seeds 2", grid) == 0
+    assert listing(grid) == before
+    assert {row["n"] for row in read(grid)["comparison"]} == {3}
+
+
 def test_a_grid_that_is_trained_otherwise_is_refused(grid, capsys):
     assert compare(f"{GRID} edl --seeds 0-1 --epochs 3 --resume", grid) == 2
     err = capsys.readouterr().err
