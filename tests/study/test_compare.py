@@ -425,7 +425,7 @@ def test_a_killed_grid_goes_on_with_two_workers_to_the_undisturbed_numbers(momen
     while len(listing_of_finished(out)) < finished or not list(out.glob("cells/*/config.json")):
         time.sleep(0.02)
         assert time.monotonic() < until
-    time.sleep(draw.random())
+    time.sleep(0.15 * draw.random())  # within the next cell or two, of which some are left on any machine
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     done = listing_of_finished(out)
