@@ -66,6 +66,8 @@ def draw_curves(path: Path, panels: Sequence[Panel]) -> None:
 def curves_figure(panels: Sequence[Panel]) -> "Figure":
     """Draw the mean over runs of each label against epochs, with 95 % intervals point by point, a panel a quantity.
 
+    The y-axis holds every run. The interval of two or three runs can be many times as wide, and is then cut.
+
     Args:
       panels: quantities, with the same labels.
 
@@ -92,9 +94,22 @@ def curves_figure(panels: Sequence[Panel]) -> "Figure":
             style = {"color": colour, "ls": _STYLES[i // len(COLOURS) % len(_STYLES)], "lw": 1.4}
             marker = "o" if len(x) <= _POINTS else None
             handles[label] = axis.plot(x, mean, marker=marker, ms=3, label=literal(label), **style)[0]
+        _hold_runs(axis, panel)
     columns = min(len(handles), 2 * len(panels))
     figure.legend(handles=[*handles.values()], loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False)
     return figure
+
+
+def _hold_runs(axis: Any, panel: Panel) -> None:
+    """Limit the y-axis to the range of all runs, with some room."""
+    values = np.concatenate([np.ravel(runs) for runs in panel.curves.values()])
+    seen = values[np.isfinite(values) & (values > 0.0)] if panel.log_y else values[np.isfinite(values)]
+    if not len(seen):
+        return
+    low, high = (np.log(seen.min()), np.log(seen.max())) if panel.log_y else (seen.min(), seen.max())
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    limits = np.array([low - room, high + room])
+    axis.set_ylim(np.exp(limits) if panel.log_y else limits)
 
 
 def draw_reliability(path: Path, panels: Mapping[str, tuple[Bins, Bins | None]]) -> None:

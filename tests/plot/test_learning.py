@@ -26,6 +26,15 @@ def test_a_curve_is_the_mean_of_its_runs_and_a_legend_serves_all_panels():
         learning.curves_figure([])
 
 
+@pytest.mark.parametrize("log_y", [False, True])
+def test_the_interval_of_two_runs_does_not_set_the_axis(log_y):
+    runs = np.array([[0.5, 0.7, np.nan], [0.6, 0.8, np.inf]])  # the intervals are 1.3 wide
+    (axis,) = learning.curves_figure([Panel("accuracy", {"edl": runs, "gce": runs - 0.1}, log_y=log_y)]).axes
+    low, high = axis.get_ylim()
+    assert 0.35 < low < 0.4
+    assert 0.8 < high < 0.9
+
+
 def test_reliability_is_the_gap_by_confidence_before_and_after():
     figure = learning.reliability_figure({"edl": (BEFORE, AFTER), "gce": (BEFORE, None)})
     figure.canvas.draw()
