@@ -104,7 +104,7 @@ def test_accuracies_by_rate_are_those_of_the_tuning_runs() -> None:
     section = next(part for part in SECTIONS if part.startswith("ResNet-8 on CIFAR-10"))
     cells = [cell for cell in read("cifar10_cells") if cell["role"] == "tuning"]
     runs = {(cell["loss"], float(cell["lr"])): (cell["val_accuracy"], cell["test_accuracy"]) for cell in cells}
-    header, *body = next(table for table in tables(section) if table[0][1:2] == ["0.05"])
+    header, *body = next(table for table in tables(section) if table[0][1:2] == ["0.0125"])
     assert len(body) == 4
     for loss, *shown in body:
         of_loss = loss.replace(", epsilon 2", ":epsilon=2")
