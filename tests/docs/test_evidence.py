@@ -110,3 +110,22 @@ def test_accuracies_by_rate_are_those_of_the_tuning_runs() -> None:
         of_loss = loss.replace(", epsilon 2", ":epsilon=2")
         wanted = [tuple(map(percent, runs[of_loss, float(rate)])) for rate in header[1:]]
         assert [tuple(map(float, text.replace("*", "").split("; "))) for text in shown] == wanted, loss
+
+
+def test_the_table_of_the_readme_is_that_of_ten_seeds() -> None:
+    rows = {(row["metric"], row["mode"], row["loss"]): row for row in read("cifar10_comparison")}
+    (header, *body), *_ = (
+        table for table in tables((DOCS.parent / "README.md").read_text()) if "accuracy, own rate" in table[0]
+    )
+    assert header[0] == "loss"
+    assert len(body) == 4
+    for name, common, own, difference, *nll in body:
+        loss = name.replace(", epsilon 2", ":epsilon=2")
+        for mode, shown in ((DROP_IN, common), (TUNED, own)):
+            row = rows["accuracy", mode, loss]
+            assert [float(part) for part in shown.split(" ± ")] == [percent(row["mean"]), percent(row["sd"])], name
+        row = rows["accuracy", TUNED, loss]
+        wanted = [percent(row[key]) for key in ("difference", "difference_low", "difference_high") if row[key]]
+        assert [float(number) for number in re.findall(r"[+-]?\d+\.\d\d", difference)] == wanted, name
+        scaled = (rows[metric, TUNED, loss]["mean"] for metric in ("nll", "nll_scaled"))
+        assert list(map(float, nll)) == [round(float(mean), 3) for mean in scaled], name
